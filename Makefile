@@ -1,0 +1,40 @@
+# What a person types; `make` alone lists it. Each target is one line, what it does is in scripts/.
+export VENV ?= .venv
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-down test lint unit molecule bench lock docs clean
+
+help:      ## This list
+	@sed -n 's/^\([a-z-]*\): *## /  make \1|/p' Makefile | column -t -s '|'
+
+setup:     ## The virtual environment with everything that a run needs: then . .venv/bin/activate
+	@scripts/setup runtime
+
+demo:      ## A server in the lab, without an AWS account
+	@scripts/demo
+
+demo-down: ## Take the demo and the lab away
+	@scripts/demo-down
+
+test:      ## Everything: lint, unit tests, each role in containers, the whole site and a browser
+	@scripts/test
+
+lint:      ## Style and types, under a minute
+	@scripts/test --only lint
+
+unit:      ## Unit tests, under a minute
+	@scripts/test --only unit
+
+molecule:  ## One role in containers: make molecule SCENARIO=base
+	@scripts/test --only molecule:$(SCENARIO)
+
+bench:     ## How long a re-apply of the running demo takes, by role
+	@scripts/setup runtime && $(VENV)/bin/python scripts/bench.py
+
+docs:      ## The tables of settings in the READMEs, from the roles' argument specs
+	@scripts/setup dev && $(VENV)/bin/python scripts/check_roles.py --write
+
+lock:      ## Pin every dependency anew (UPGRADE=1: at its newest release)
+	@scripts/lock
+
+clean:     ## Caches, reports and virtual environments; servers and their keys stay
+	@rm -rf .venv .venv-other .cache .ansible .mypy_cache .pytest_cache .ruff_cache reports

@@ -1,0 +1,1 @@
+"""AWS on a laptop: moto answers the API, containers are the instances."""

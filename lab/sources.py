@@ -1,0 +1,110 @@
+"""Which real sources can be reached from here, and what stands in for those that cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from lab.engine import EngineError
+from lab.image import registry_answers
+from lab.progress import follow, say
+from lab.settings import ROOT, Settings
+
+SECONDS = 3
+ACME = "https://acme-v02.api.letsencrypt.org/directory"
+# What the role itself would download is what decides.
+CONDA_ROLE = ROOT / "roles" / "anaconda_kernels" / "defaults" / "main.yml"
+NAMES = {"registry": "container registry", "conda": "conda installer and channel", "acme": "public certificate authority"}
+
+
+def answers(url: str, seconds: float = SECONDS) -> bool:
+    """Tell whether anything useful answers at a URL."""
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as response:
+            return bool(response.status < 400)
+    except urllib.error.HTTPError as error:
+        # "Wrong method" is an answer of the real server; "forbidden" is what a filtering proxy says.
+        return error.code == 405
+    except (OSError, ValueError):
+        return False
+
+
+def role_urls(defaults: Path = CONDA_ROLE) -> list[str]:
+    """Return the whole URLs in the conda role's defaults."""
+    if not defaults.exists():
+        return []
+    found = re.findall(r"https://[^\s\"'<>{}]+", re.sub(r"#.*", "", defaults.read_text()))
+    return sorted(set(found))
+
+
+def conda_answers() -> bool:
+    """Tell whether every place that the conda role names answers."""
+    urls = role_urls()
+    return bool(urls) and all(answers(url) for url in urls)
+
+
+def probe() -> dict[str, bool]:
+    """Ask all sources at the same time; True is "the real one answers"."""
+    checks = {"registry": registry_answers, "conda": conda_answers, "acme": lambda: answers(ACME)}
+    with ThreadPoolExecutor(len(checks)) as pool:
+        jobs = {name: pool.submit(check) for name, check in checks.items()}
+        return {name: job.result() for name, job in jobs.items()}
+
+
+def conda_stand_in(settings: Settings) -> dict[str, Any]:
+    """Build the stand-in channel and installer, and return where they are."""
+    folder = settings.folder / "conda"
+    command = [sys.executable, "-m", "lab.conda", "build", "--out", str(folder), "--cache", str(ROOT / ".cache" / "conda")]
+    say("Preparing the conda stand-in ...")
+    tail: list[str] = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+
+        def lines() -> Any:
+            for line in process.stdout or ():
+                tail.append(line.strip())
+                yield line
+
+        follow(lines(), "conda stand-in")
+    if process.returncode != 0:
+        raise EngineError(f"The conda stand-in could not be built: {tail[-1] if tail else 'it said nothing'}")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    base = f"{settings.gateway_url}/conda"
+    return {
+        "stand_in": True,
+        "installer_name": manifest["installer_name"],
+        "installer_url": f"{base}/{manifest['installer_name']}",
+        "installer_sha256": manifest["installer_sha256"],
+        "channels": [f"{base}/channel"],
+        "kernels": manifest["kernels"],
+    }
+
+
+def write(settings: Settings, api_only: bool) -> dict[str, Any]:
+    """Probe, prepare what is missing, and write sources.json."""
+    real = dict.fromkeys(NAMES, False) if api_only else probe()
+    found: dict[str, Any] = {name: {"stand_in": not there} for name, there in real.items()}
+    found["caller_ip_url"] = f"{settings.endpoint}/checkip"
+    found["pip"] = {"stand_in": False}
+    if not api_only and not real["conda"]:
+        found["conda"] = conda_stand_in(settings)
+    (settings.folder / "sources.json").write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def read(settings: Settings) -> dict[str, Any]:
+    """Return what `write` found."""
+    found: dict[str, Any] = json.loads((settings.folder / "sources.json").read_text())
+    return found
+
+
+def sentences(found: dict[str, Any]) -> list[str]:
+    """Say which sources are the real ones."""
+    return [f"{text}: {'a stand-in' if found[name]['stand_in'] else 'the real one'}" for name, text in NAMES.items()]

@@ -1,0 +1,59 @@
+#!/usr/bin/python
+"""Keep a burstable instance from billing extra CPU credits."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: ec2_cpu_credits
+short_description: Standard CPU credits for a burstable instance
+description:
+  - A burstable type that runs out of credits slows down when they are "standard", and bills extra when "unlimited", which
+    is what AWS chooses when an instance becomes burstable by a resize. amazon.aws can set this at launch only.
+options:
+  instance_id: {description: The instance, type: str, required: true}
+author: [The project's authors]
+"""
+
+EXAMPLES = """
+- name: Never bill extra
+  ec2_cpu_credits:
+    instance_id: i-0123456789abcdef0
+"""
+
+RETURN = """
+before: {description: What it was, type: str, returned: always}
+"""
+
+from typing import Any
+
+try:
+    import botocore.exceptions as aws
+except ImportError:
+    pass  # AnsibleAWSModule says so in its own words
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+
+def standardise(ec2: Any, instance_id: str, check_mode: bool) -> str:
+    """Set standard credits unless they are; give what they were."""
+    answer = ec2.describe_instance_credit_specifications(InstanceIds=[instance_id])["InstanceCreditSpecifications"]
+    before = str(answer[0]["CpuCredits"]) if answer else "none"
+    if before == "unlimited" and not check_mode:
+        ec2.modify_instance_credit_specification(
+            InstanceCreditSpecifications=[{"InstanceId": instance_id, "CpuCredits": "standard"}]
+        )
+    return before
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleAWSModule(argument_spec={"instance_id": {"type": "str", "required": True}}, supports_check_mode=True)
+    try:
+        before = standardise(module.client("ec2"), module.params["instance_id"], module.check_mode)
+    except (aws.ClientError, aws.BotoCoreError) as error:
+        module.fail_json_aws(error, msg="The CPU credits of the instance cannot be set")
+    module.exit_json(changed=before == "unlimited", before=before)
+
+
+if __name__ == "__main__":
+    main()

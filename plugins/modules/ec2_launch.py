@@ -1,0 +1,142 @@
+#!/usr/bin/python
+"""Launch one instance in the first zone that has room for it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: ec2_launch
+short_description: Launch one instance, next zone at once on lack of capacity
+description:
+  - Makes one RunInstances call for each subnet, in order, until AWS takes one. amazon.aws.ec2_instance instead repeats the
+    same call for more than three minutes when a zone has no capacity.
+  - Always launches. Look for an existing instance first.
+options:
+  image_id: {description: The image, type: str, required: true}
+  instance_type: {description: The type, type: str, required: true}
+  subnets: {description: "Where to try, in order: id and zone", type: list, elements: dict, required: true}
+  security_group_id: {description: The security group, type: str, required: true}
+  key_name: {description: The key pair, type: str, required: true}
+  root_device_name: {description: "The image's own root device", type: str, required: true}
+  disk_gb: {description: Size of the root volume in GB, type: int, required: true}
+  standard_credits: {description: "A burstable type shall slow down rather than bill extra", type: bool, default: false}
+  termination_protection: {description: Refuse termination until this is off, type: bool, default: false}
+  tags: {description: "Tags of the instance, its volume and its network interface", type: dict, required: true}
+author: [The project's authors]
+"""
+
+EXAMPLES = """
+- name: Launch
+  ec2_launch:
+    image_id: ami-0123456789abcdef0
+    instance_type: t3.large
+    subnets: [{id: subnet-1, zone: us-west-2a}, {id: subnet-2, zone: us-west-2b}]
+    security_group_id: sg-1
+    key_name: demo
+    root_device_name: /dev/xvda
+    disk_gb: 30
+    tags: {Name: demo}
+"""
+
+RETURN = """
+instance_id: {description: The new instance, type: str, returned: when launched}
+zone: {description: The zone that took it, type: str, returned: when launched}
+full_zones: {description: Zones that had no room, type: list, returned: always}
+"""
+
+from typing import Any
+
+try:
+    import botocore.exceptions as aws
+    from botocore.config import Config
+except ImportError:
+    pass  # AnsibleAWSModule says so in its own words
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+# What another zone may still grant.
+FULL = {"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientFreeAddressesInSubnet", "Unsupported"}
+
+
+def request(options: dict[str, Any], subnet: str) -> dict[str, Any]:
+    """The RunInstances request for one subnet."""
+    tags = [{"Key": key, "Value": str(value)} for key, value in sorted(options["tags"].items())]
+    wanted: dict[str, Any] = {
+        "ImageId": options["image_id"],
+        "InstanceType": options["instance_type"],
+        "MinCount": 1,
+        "MaxCount": 1,
+        "KeyName": options["key_name"],
+        "NetworkInterfaces": [
+            {
+                "DeviceIndex": 0,
+                "SubnetId": subnet,
+                "Groups": [options["security_group_id"]],
+                "AssociatePublicIpAddress": True,
+                "DeleteOnTermination": True,
+            }
+        ],
+        "BlockDeviceMappings": [
+            {
+                "DeviceName": options["root_device_name"],
+                "Ebs": {"VolumeSize": options["disk_gb"], "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True},
+            }
+        ],
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
+        "InstanceInitiatedShutdownBehavior": "stop",
+        "DisableApiTermination": options["termination_protection"],
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")],
+    }
+    if options["standard_credits"]:
+        wanted["CreditSpecification"] = {"CpuCredits": "standard"}
+    return wanted
+
+
+def launch(ec2: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Try zone after zone; the last refusal counts when all are full."""
+    full: dict[str, Exception] = {}
+    for subnet in options["subnets"]:
+        try:
+            instance = ec2.run_instances(**request(options, subnet["id"]))["Instances"][0]
+        except aws.ClientError as error:
+            if error.response["Error"]["Code"] not in FULL:
+                raise
+            full[subnet["zone"]] = error
+            continue
+        return {"instance_id": instance["InstanceId"], "zone": subnet["zone"], "full_zones": sorted(full)}
+    return {"full_zones": sorted(full), "error": list(full.values())[-1]}
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleAWSModule(
+        argument_spec={
+            "image_id": {"type": "str", "required": True},
+            "instance_type": {"type": "str", "required": True},
+            "subnets": {"type": "list", "elements": "dict", "required": True},
+            "security_group_id": {"type": "str", "required": True},
+            "key_name": {"type": "str", "required": True, "no_log": False},
+            "root_device_name": {"type": "str", "required": True},
+            "disk_gb": {"type": "int", "required": True},
+            "standard_credits": {"type": "bool", "default": False},
+            "termination_protection": {"type": "bool", "default": False},
+            "tags": {"type": "dict", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    zones = ", ".join(subnet["zone"] for subnet in options["subnets"])
+    if module.check_mode:
+        module.exit_json(changed=True, full_zones=[], msg=f"Would launch {options['instance_type']} in the first of {zones} with room.")
+    # botocore would silently repeat the call: AWS answers a full zone with HTTP 500.
+    ec2 = module.client("ec2", config=Config(retries={"total_max_attempts": 1}))
+    try:
+        result = launch(ec2, options)
+    except (aws.ClientError, aws.BotoCoreError) as error:
+        module.fail_json_aws(error, msg=f"AWS did not launch {options['instance_type']}")
+    if "error" in result:
+        module.fail_json_aws(result.pop("error"), msg=f"No room for {options['instance_type']} in any of {zones}", **result)
+    module.exit_json(changed=True, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+#!/usr/bin/python
+"""Everything in AWS that belongs to one server of this project, found by its tags."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+module: ec2_server_info
+short_description: What AWS has of one server
+description:
+  - Finds instance, volumes, network interfaces, key pair, security group and VPC by the tags Project and Name, never by
+    image, type or address, so that changing those never makes a second server. Reads only.
+options:
+  project: {description: Value of the Project tag, type: str, required: true}
+  name: {description: Value of the Name tag, type: str, required: true}
+  resource_name: {description: Name of its key pair and its security group, type: str, required: true}
+  tags: {description: Tags that everything should bear; what deviates is listed in C(mistagged), type: dict, default: {}}
+author: [The project's authors]
+"""
+
+EXAMPLES = """
+- name: Look for the server
+  ec2_server_info:
+    project: notebooks
+    name: demo
+    resource_name: notebooks-demo
+"""
+
+RETURN = """
+instances: {description: Instances that are not terminated or on their way to it, type: list, returned: always}
+leaving: {description: Ids of instances that are shutting down, type: list, returned: always}
+key_pairs: {description: Key pairs with their public key, type: list, returned: always}
+security_groups: {description: Security groups, type: list, returned: always}
+vpcs: {description: VPCs made for this server, type: list, returned: always}
+strangers: {description: Key pairs and security groups that have the name but not the tags, type: list, returned: always}
+mistagged: {description: "Ids of volumes, network interfaces and key pairs whose tags differ", type: list, returned: always}
+"""
+
+from typing import Any
+
+try:
+    import botocore.exceptions as aws
+except ImportError:
+    pass  # AnsibleAWSModule says so in its own words
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+ALIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
+
+
+def by_tags(project: str, name: str) -> list[dict[str, Any]]:
+    """The filters that make a server's identity."""
+    return [{"Name": "tag:Project", "Values": [project]}, {"Name": "tag:Name", "Values": [name]}]
+
+
+def tags_of(thing: dict[str, Any], field: str = "Tags") -> dict[str, str]:
+    """Tags as a plain dictionary."""
+    return {tag["Key"]: tag["Value"] for tag in thing.get(field) or []}
+
+
+def describe_instance(ec2: Any, instance: dict[str, Any]) -> dict[str, Any]:
+    """The facts of an instance that the role decides by."""
+    root = instance.get("RootDeviceName")
+    devices = {m["DeviceName"]: m["Ebs"]["VolumeId"] for m in instance.get("BlockDeviceMappings", []) if "Ebs" in m}
+    volumes = ec2.describe_volumes(VolumeIds=sorted(devices.values()))["Volumes"] if devices else []
+    sizes = {v["VolumeId"]: v["Size"] for v in volumes}
+    root_id = devices.get(str(root)) or next(iter(devices.values()), "")
+    credit = ""
+    if instance["InstanceType"].startswith("t"):
+        answer = ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
+        credit = next((c.get("CpuCredits", "") for c in answer["InstanceCreditSpecifications"]), "")
+    return {
+        "id": instance["InstanceId"],
+        "state": instance["State"]["Name"],
+        "type": instance["InstanceType"],
+        "zone": instance["Placement"]["AvailabilityZone"],
+        "image_id": instance["ImageId"],
+        "key_name": instance.get("KeyName", ""),
+        "vpc_id": instance.get("VpcId", ""),
+        "subnet_id": instance.get("SubnetId", ""),
+        "public_ip": instance.get("PublicIpAddress", ""),
+        "public_dns": instance.get("PublicDnsName", ""),
+        "private_ip": instance.get("PrivateIpAddress", ""),
+        "cpu_credits": credit,
+        "root_volume_id": root_id,
+        "disk_gb": sizes.get(root_id, 0),
+        "security_group_ids": [g["GroupId"] for g in instance.get("SecurityGroups", [])],
+        "tags": tags_of(instance),
+        "parts": {v["VolumeId"]: tags_of(v) for v in volumes}
+        | {n["NetworkInterfaceId"]: {} for n in instance.get("NetworkInterfaces", [])},
+    }
+
+
+def survey(ec2: Any, options: dict[str, Any], tags: dict[str, str]) -> dict[str, Any]:
+    """All of it, in few calls."""
+    project, name, resource = options["project"], options["name"], options["resource_name"]
+    mine = by_tags(project, name)
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=[*mine, {"Name": "instance-state-name", "Values": ALIVE}])
+    found = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
+    leaving = [i["InstanceId"] for i in found if i["State"]["Name"] == "shutting-down"]
+    instances = [describe_instance(ec2, i) for i in found if i["InstanceId"] not in leaving]
+    interfaces = [part for i in instances for part in i["parts"] if part.startswith("eni-")]
+    if interfaces:
+        for one in ec2.describe_network_interfaces(NetworkInterfaceIds=interfaces)["NetworkInterfaces"]:
+            next(i for i in instances if one["NetworkInterfaceId"] in i["parts"])["parts"][one["NetworkInterfaceId"]] = tags_of(one, "TagSet")
+    keys = ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": [resource]}], IncludePublicKey=True)["KeyPairs"]
+    groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [resource]}])["SecurityGroups"]
+    vpcs = ec2.describe_vpcs(Filters=mine)["Vpcs"]
+
+    def is_mine(thing: dict[str, Any]) -> bool:
+        return {"Project": project, "Name": name}.items() <= tags_of(thing).items()
+
+    parts = {part: has for i in instances for part, has in i["parts"].items()} | {k["KeyPairId"]: tags_of(k) for k in keys if is_mine(k)}
+    return {
+        "instances": instances,
+        "leaving": leaving,
+        "key_pairs": [
+            {"name": k["KeyName"], "id": k["KeyPairId"], "public_key": " ".join(k.get("PublicKey", "").split()[:2])}
+            for k in keys
+            if is_mine(k)
+        ],
+        "security_groups": [{"id": g["GroupId"], "vpc_id": g.get("VpcId", "")} for g in groups if is_mine(g)],
+        "vpcs": [v["VpcId"] for v in vpcs],
+        "strangers": [f"key pair {k['KeyName']}" for k in keys if not is_mine(k)]
+        + [f"security group {g['GroupId']} ({g['GroupName']})" for g in groups if not is_mine(g)],
+        "mistagged": [part for part, has in parts.items() if tags.items() - has.items()],
+    }
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleAWSModule(
+        argument_spec={
+            "project": {"type": "str", "required": True},
+            "name": {"type": "str", "required": True},
+            "resource_name": {"type": "str", "required": True},
+            "tags": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    if not options["project"] or not options["name"]:
+        module.fail_json(msg="project and name must not be empty: they are what tells this server's things from all others.")
+    wanted = {key: str(value) for key, value in options["tags"].items()}
+    try:
+        result = survey(module.client("ec2"), options, wanted)
+    except (aws.ClientError, aws.BotoCoreError) as error:
+        module.fail_json_aws(error, msg=f"AWS would not say what it has of {options['name']}")
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
