@@ -152,6 +152,24 @@ def disks() -> None:
         original(self, *args, **kwargs)
         self.multi_attach_enabled, self.snapshot_id = bool(self.multi_attach_enabled), self.snapshot_id or ""
 
+    @wrap(ebs.EBSBackend, "attach_volume")
+    def _attach(original: Any, self: Any, volume_id: str, instance_id: str, *args: Any, **kwargs: Any) -> Any:
+        volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
+        if volume.attachment:
+            raise EC2ClientError("VolumeInUse", f"{volume_id} is already attached to an instance")
+        if volume.availability_zone != instance.availability_zone:
+            raise EC2ClientError(
+                "InvalidVolume.ZoneMismatch", f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'"
+            )
+        return original(self, volume_id, instance_id, *args, **kwargs)
+
+    @wrap(ebs.EBSBackend, "detach_volume")
+    def _detach(original: Any, self: Any, volume_id: str, instance_id: str | None, device: str | None) -> Any:
+        attachment = self.get_volume(volume_id).attachment
+        if attachment is None:
+            raise EC2ClientError("IncorrectState", f"Volume '{volume_id}' is in the 'available' state.")
+        return original(self, volume_id, instance_id or attachment.instance.id, device)
+
     @wrap(instances.Instance, "setup_defaults")
     def _root(_: Any, self: Any) -> None:
         self.add_block_device(ROOT_DISK_GB, self.root_device_name, None, False, True, None, "gp3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def conda_stand_in(settings: Settings) -> dict[str, Any]:
         "stand_in": True,
         "installer_name": manifest["installer_name"],
         "installer_url": f"{base}/{manifest['installer_name']}",
-        "installer_sha256": manifest["installer_sha256"],
+        "installer_sha256": {platform.machine(): manifest["installer_sha256"]},
         "channels": [f"{base}/channel"],
         "kernels": manifest["kernels"],
     }
@@ -95,6 +96,7 @@ def write(settings: Settings, api_only: bool) -> dict[str, Any]:
     found["pip"] = {"stand_in": False}
     if not api_only and not real["conda"]:
         found["conda"] = conda_stand_in(settings)
+    found["sentences"] = sentences(found)
     (settings.folder / "sources.json").write_text(json.dumps(found, indent=1) + "\n")
     return found
 

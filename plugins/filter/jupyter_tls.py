@@ -1,11 +1,11 @@
-"""What the role jupyter_tls decides on the controller: are the settings sound, is the certificate still good, is the hash still right."""
+"""What the role jupyter_tls decides on the controller: are settings sound, certificates good, hashes right."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,31 +116,46 @@ def password_problems(password: str, file: Path) -> list[str]:
 def own_certificate_problems(certificate_file: str, key_file: str, addresses: list[str]) -> list[str]:
     """What is wrong with a certificate and a key that a person gives."""
     if not (certificate_file and key_file):
-        return ["jupyter_tls_certificate_file and jupyter_tls_key_file belong together; give both, or none for the private CA."]
+        return [
+            "jupyter_tls_certificate_file and jupyter_tls_key_file belong together; give both,"
+            " or none for the private CA."
+        ]
     missing = [file for file in (certificate_file, key_file) if not Path(file).is_file()]
     if missing:
-        return [f"{' and '.join(missing)} cannot be found; correct jupyter_tls_certificate_file or jupyter_tls_key_file."]
+        return [
+            f"{' and '.join(missing)} cannot be found; correct jupyter_tls_certificate_file or jupyter_tls_key_file."
+        ]
     try:
         certificate = x509.load_pem_x509_certificate(Path(certificate_file).read_bytes())
     except ValueError:
-        return [f"{certificate_file} holds no certificate in PEM form; give the server's certificate, then its chain, in one file."]
+        return [
+            f"{certificate_file} holds no certificate in PEM form; give the server's certificate,"
+            " then its chain, in one file."
+        ]
     try:
         key = serialization.load_pem_private_key(Path(key_file).read_bytes(), password=None)
     except (ValueError, TypeError):
-        return [f"{key_file} holds no private key in PEM form without a passphrase; the server must be able to start alone."]
-    now, shown = datetime.now(timezone.utc), "%Y-%m-%d %H:%M UTC"
+        return [
+            f"{key_file} holds no private key in PEM form without a passphrase; the server must be able to start alone."
+        ]
+    now, shown = datetime.now(UTC), "%Y-%m-%d %H:%M UTC"
     problems = []
     if public_pem(key.public_key()) != public_pem(certificate.public_key()):
-        problems.append(f"{certificate_file} and {key_file} do not belong together; give the key that the certificate was made for.")
+        problems.append(
+            f"{certificate_file} and {key_file} do not belong together; give the key that the certificate was made for."
+        )
     if certificate.not_valid_after_utc <= now:
         problems.append(f"{certificate_file} expired on {certificate.not_valid_after_utc:{shown}}; give a newer one.")
     if certificate.not_valid_before_utc > now:
         problems.append(
-            f"{certificate_file} is not valid before {certificate.not_valid_before_utc:{shown}}; wait, or correct this machine's clock."
+            f"{certificate_file} is not valid before {certificate.not_valid_before_utc:{shown}};"
+            " wait, or correct this machine's clock."
         )
     if wrong := reaches(certificate, addresses):
         names = ", ".join(sorted(names_in(certificate))) or "no name at all"
-        problems.append(f"{certificate_file} {wrong} (it is for {names}); give another one, or correct jupyter_tls_addresses.")
+        problems.append(
+            f"{certificate_file} {wrong} (it is for {names}); give another one, or correct jupyter_tls_addresses."
+        )
     return problems
 
 
@@ -150,15 +165,21 @@ def ca_problems(folder: Path, validity_days: int) -> list[str]:
     if not certificate_file.is_file():
         return []
     if not key_file.is_file():
-        return [f"{certificate_file} has lost its key {key_file}; bring the key back, or move the certificate away and trust a new one."]
+        return [
+            f"{certificate_file} has lost its key {key_file};"
+            " bring the key back, or move the certificate away and trust a new one."
+        ]
     try:
         end = x509.load_pem_x509_certificate(certificate_file.read_bytes()).not_valid_after_utc
     except ValueError:
-        return [f"{certificate_file} holds no certificate in PEM form; bring the right file back, or move it away and trust a new one."]
-    if end <= datetime.now(timezone.utc) + timedelta(days=validity_days):
         return [
-            f"{certificate_file} ends on {end:%Y-%m-%d}, before a certificate of {validity_days} days that it would sign now;"
-            f" move {folder} away, and trust the new CA that the next run makes."
+            f"{certificate_file} holds no certificate in PEM form;"
+            " bring the right file back, or move it away and trust a new one."
+        ]
+    if end <= datetime.now(UTC) + timedelta(days=validity_days):
+        return [
+            f"{certificate_file} ends on {end:%Y-%m-%d}, before a certificate of {validity_days} days that it would"
+            f" sign now; move {folder} away, and trust the new CA that the next run makes."
         ]
     return []
 
@@ -166,13 +187,15 @@ def ca_problems(folder: Path, validity_days: int) -> list[str]:
 def file_problems(settings: dict[str, Any]) -> list[str]:
     """Files that are named and not there, and a directory that Jupyter would not look into."""
     problems = [
-        f"jupyter_tls_{name} names {settings[name]}, which cannot be found on this machine; correct it, or leave it empty."
+        f"jupyter_tls_{name} names {settings[name]}, which cannot be found on this machine;"
+        " correct it, or leave it empty."
         for name in ("requirements_file", "pip_ca_file")
         if settings[name] and not Path(settings[name]).is_file()
     ]
     if Path(settings["kernelspec_dir"]).name != "kernels":
         problems.append(
-            f"jupyter_tls_kernelspec_dir is {settings['kernelspec_dir']}; its last part must be kernels, where Jupyter looks."
+            f"jupyter_tls_kernelspec_dir is {settings['kernelspec_dir']};"
+            " its last part must be kernels, where Jupyter looks."
         )
     return problems
 
@@ -182,7 +205,9 @@ def jupyter_tls_problems(settings: dict[str, Any]) -> list[str]:
     problems = number_problems(settings) + address_problems(settings["addresses"]) + file_problems(settings)
     problems += password_problems(settings["password"], Path(settings["credentials_dir"], "jupyter_password"))
     if settings["certificate_file"] or settings["key_file"]:
-        return problems + own_certificate_problems(settings["certificate_file"], settings["key_file"], settings["addresses"])
+        return problems + own_certificate_problems(
+            settings["certificate_file"], settings["key_file"], settings["addresses"]
+        )
     return problems + ca_problems(Path(settings["ca_dir"]), int(settings["validity_days"]))
 
 
@@ -208,7 +233,7 @@ def jupyter_tls_renewal(state: dict[str, str], ca_pem: str, addresses: list[str]
         reasons.append("another CA signed it")
     if names_in(certificate) != {normal(address) for address in addresses}:
         reasons.append(f"it is for {', '.join(sorted(names_in(certificate)))}, and shall be for {', '.join(addresses)}")
-    left = certificate.not_valid_after_utc - datetime.now(timezone.utc)
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
     if left < timedelta(days=renew_days):
         reasons.append(f"it has {max(left.days, 0)} days left, and is renewed when fewer than {renew_days} are")
     return reasons

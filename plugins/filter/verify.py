@@ -48,9 +48,22 @@ def verify_problems(settings: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def verify_expected_kernels(kernels: list[Mapping[str, Any]], prefix: str) -> list[dict[str, str]]:
+    """Return what the role must find for a list of kernels that have their environments below ``prefix``/envs."""
+    return [
+        {
+            "name": kernel["name"],
+            "language": kernel.get("language", "python"),
+            "prefix": f"{prefix}/envs/{kernel['name']}",
+        }
+        for kernel in kernels
+        if kernel.get("state", "present") != "absent"
+    ]
+
+
 class FilterModule:
     """What Ansible looks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Name the filters."""
-        return {"verify_problems": verify_problems}
+        return {"verify_problems": verify_problems, "verify_expected_kernels": verify_expected_kernels}

@@ -83,7 +83,7 @@ def describe_instance(ec2: Any, instance: dict[str, Any]) -> dict[str, Any]:
         "cpu_credits": credit,
         "root_volume_id": root_id,
         "disk_gb": sizes.get(root_id, 0),
-        "security_group_ids": [g["GroupId"] for g in instance.get("SecurityGroups", [])],
+        "security_group_ids": sorted({g["GroupId"] for n in instance.get("NetworkInterfaces", []) for g in n.get("Groups", [])}),
         "tags": tags_of(instance),
         "parts": {v["VolumeId"]: tags_of(v) for v in volumes}
         | {n["NetworkInterfaceId"]: {} for n in instance.get("NetworkInterfaces", [])},

@@ -41,11 +41,12 @@ options:
     type: list
     elements: dict
     default: []
-    description: Kernels that must be there and compute, and no others. Empty for at least one, whatever it is.
+    description: Kernels that must be there and compute. Empty for at least one, whatever it is.
     suboptions:
       name: {type: str, required: true, description: Name of the kernel.}
       language: {type: str, choices: [python, r], default: python, description: What it speaks.}
       prefix: {type: str, default: "", description: Folder that must hold its interpreter.}
+  only_kernels: {type: bool, default: true, description: Whether the server may offer no other kernels.}
   open_ports: {type: list, elements: int, default: [], description: Ports that must answer.}
   allowed_ports: {type: list, elements: int, default: [], description: Ports that may answer.}
   scan_ports: {type: list, elements: str, default: [], description: Ports and ranges to try.}
@@ -402,15 +403,15 @@ def try_kernel(server: Server, name: str, language: str, timeout: float) -> tupl
     return lines[1], ""
 
 
-def check_kernels(server: Server, expected: list[dict[str, Any]], timeout: float) -> list[Check]:
-    """Check that the kernels meant to be there are, no others are, and each computes in its own environment."""
+def check_kernels(server: Server, expected: list[dict[str, Any]], only: bool, timeout: float) -> list[Check]:
+    """Check that the kernels meant to be there are, maybe no others, and each computes in its own environment."""
     offered = json.loads(server.ask("GET", "/api/kernelspecs").body)["kernelspecs"]
     wanted = expected or [{"name": name, "language": offered[name]["spec"]["language"].lower()} for name in offered]
     names = {kernel["name"] for kernel in wanted}
     words = []
     if names - set(offered):
         words.append(f"{_list(names - set(offered))} missing")
-    if set(offered) - names:
+    if only and set(offered) - names:
         words.append(f"{_list(set(offered) - names)} not expected")
     if not wanted:
         words.append("the server offers none")
@@ -459,7 +460,8 @@ def probe(settings: dict[str, Any], context: ssl.SSLContext, password: str) -> l
             login = log_in(server, password)
             checks += login
             if login[0].ok:
-                checks += check_kernels(server, settings["kernels"], settings["kernel_timeout"])
+                kernels, only = settings["kernels"], settings["only_kernels"]
+                checks += check_kernels(server, kernels, only, settings["kernel_timeout"])
         except ssl.SSLCertVerificationError:
             pass  # said by the check "certificate"; such a server is asked nothing more
         except NETWORK_ERRORS as error:
@@ -484,6 +486,7 @@ def main() -> None:
             "ca_file": {"type": "str"},
             "password_file": {"type": "path", "required": True, "no_log": False},
             "kernels": {"type": "list", "elements": "dict", "default": [], "options": kernel_options},
+            "only_kernels": {"type": "bool", "default": True},
             "open_ports": {"type": "list", "elements": "int", "default": []},
             "allowed_ports": {"type": "list", "elements": "int", "default": []},
             "scan_ports": {"type": "list", "elements": "str", "default": []},

@@ -167,6 +167,7 @@ def jupyter(
                     {"name": "py", "language": "python", "prefix": sys.prefix},
                     {"name": "r", "language": "r", "prefix": "/opt/conda/envs/r"},
                 ],
+                "only_kernels": True,
                 "open_ports": [port],
                 "allowed_ports": [],
                 "scan_ports": [],
@@ -244,6 +245,7 @@ def test_kernels_missing_unexpected_and_in_the_wrong_place(good: Jupyter) -> Non
     checks = good.probe(kernels=kernels)
     assert checks["kernels"] == (False, "julia missing; r not expected")
     assert checks["kernel py"] == (False, f"computes in {sys.prefix}, not in /opt/conda/envs/other")
+    assert good.probe(kernels=kernels, only_kernels=False)["kernels"] == (False, "julia missing")
 
 
 def test_the_wrong_language_is_not_taken_for_the_right_one(good: Jupyter) -> None:

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import pytest
 import requests
 import websocket
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
@@ -57,8 +59,9 @@ class Server:
         """Log in as the login page does, and return the session and the answer."""
         session = self.browser()
         session.get(f"{self.url}/login", timeout=20)
-        session.headers["X-XSRFToken"] = session.cookies["_xsrf"]
-        form = {"password": password, "_xsrf": session.cookies["_xsrf"]}
+        xsrf = str(session.cookies["_xsrf"])
+        session.headers["X-XSRFToken"] = xsrf
+        form = {"password": password, "_xsrf": xsrf}
         return session, session.post(f"{self.url}/login", data=form, allow_redirects=False, timeout=20)
 
 
@@ -108,7 +111,11 @@ def shake(server: Server, name: str, context: ssl.SSLContext) -> dict[str, Any]:
         with context.wrap_socket(plain, server_hostname=name) as tls:
             der = tls.getpeercert(binary_form=True)
             assert der
-            return {"version": tls.version(), "cipher": tls.cipher(), "certificate": x509.load_der_x509_certificate(der)}
+            return {
+                "version": tls.version(),
+                "cipher": tls.cipher(),
+                "certificate": x509.load_der_x509_certificate(der),
+            }
 
 
 def trusting() -> ssl.SSLContext:
@@ -141,9 +148,17 @@ def compute(server: Server, session: requests.Session, code: str) -> dict[str, A
         kernel.replace("https", "wss") + "/channels", cookie=cookies, sslopt={"ca_certs": str(CA)}, timeout=60
     )
     try:
-        header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": uuid.uuid4().hex, "username": "", "version": "5.3"}
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": "execute_request",
+            "session": uuid.uuid4().hex,
+            "username": "",
+            "version": "5.3",
+        }
         content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
-        channel.send(json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content}))
+        channel.send(
+            json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content})
+        )
         printed = ""
         while True:
             message = json.loads(channel.recv())
@@ -161,7 +176,13 @@ def compute(server: Server, session: requests.Session, code: str) -> dict[str, A
 @pytest.fixture
 def kernel(host: Any) -> Iterator[None]:
     """A declared kernel. It borrows the Python of the server's environment; real ones come from another role."""
-    spec = json.dumps({"argv": ["/opt/jupyter/bin/python", "-m", "ipykernel", "-f", "{connection_file}"], "display_name": "Probe", "language": "python"})
+    spec = json.dumps(
+        {
+            "argv": ["/opt/jupyter/bin/python", "-m", "ipykernel", "-f", "{connection_file}"],
+            "display_name": "Probe",
+            "language": "python",
+        }
+    )
     host.check_output("install -d -m 0755 %s && printf %%s %s >%s/kernel.json", KERNEL, spec, KERNEL)
     yield
     host.check_output("rm -r %s", KERNEL)
@@ -196,15 +217,22 @@ def test_private_files_are_root_s_and_the_group_s(host: Any) -> None:
 
 
 def test_secrets_on_the_controller_are_its_user_s_alone(server: Server) -> None:
-    for path, mode in [(EPHEMERAL / server.name, 0o700), (EPHEMERAL / server.name / "jupyter_password", 0o600), (CA.with_name("ca.key"), 0o600)]:
+    for path, mode in [
+        (EPHEMERAL / server.name, 0o700),
+        (EPHEMERAL / server.name / "jupyter_password", 0o600),
+        (CA.with_name("ca.key"), 0o600),
+    ]:
         assert path.stat().st_mode & 0o777 == mode, path
     assert len(server.password) >= 24
 
 
 def test_neither_the_key_of_the_ca_nor_the_password_is_on_the_host(host: Any, server: Server) -> None:
+    # sudo notes the commands of this very test in the journal, so its lines do not count.
+    journal = [line for line in host.check_output("journalctl --no-pager").splitlines() if " sudo[" not in line]
     for secret in (CA.with_name("ca.key").read_text().splitlines()[1], server.password):
-        search = host.run("grep -rlF -e %s /etc /home /opt /root /srv /tmp /var", secret)
+        search = host.run("grep -rlF --exclude-dir=journal -e %s /etc /home /opt /root /srv /tmp /var", secret)
         assert (search.rc, search.stdout) == (1, "")
+        assert not [line for line in journal if secret in line]
 
 
 def test_certificate_is_for_these_addresses_and_signed_by_the_ca(server: Server) -> None:
@@ -215,7 +243,7 @@ def test_certificate_is_for_these_addresses_and_signed_by_the_ca(server: Server)
     usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
     assert certificate.public_key().curve.name == "secp256r1"
-    assert timedelta(days=396) < certificate.not_valid_after_utc - datetime.now(timezone.utc) <= timedelta(days=397)
+    assert timedelta(days=396) < certificate.not_valid_after_utc - datetime.now(UTC) <= timedelta(days=397)
     constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical and constraints.value.ca and constraints.value.path_length == 0
 
@@ -233,7 +261,9 @@ def test_old_tls_is_refused(server: Server) -> None:
 def test_old_ciphers_are_refused(server: Server) -> None:
     assert shake(server, server.address, old_client(ssl.TLSVersion.TLSv1_2, "ECDHE+AESGCM"))["version"] == "TLSv1.2"
     with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
-        shake(server, server.address, old_client(ssl.TLSVersion.TLSv1_2, "AES256-SHA:ECDHE-ECDSA-AES256-SHA:@SECLEVEL=0"))
+        shake(
+            server, server.address, old_client(ssl.TLSVersion.TLSv1_2, "AES256-SHA:ECDHE-ECDSA-AES256-SHA:@SECLEVEL=0")
+        )
 
 
 def test_plain_http_is_not_served(server: Server) -> None:
@@ -248,7 +278,9 @@ def test_plain_http_is_not_served(server: Server) -> None:
 
 @pytest.mark.parametrize("path", ["/login", "/static/favicon.ico", "/api"])
 def test_browsers_are_told_to_stay_with_tls(server: Server, path: str) -> None:
-    assert server.browser().get(server.url + path, timeout=20).headers["Strict-Transport-Security"] == "max-age=63072000"
+    assert (
+        server.browser().get(server.url + path, timeout=20).headers["Strict-Transport-Security"] == "max-age=63072000"
+    )
 
 
 def test_the_password_opens_and_nothing_else_does(server: Server) -> None:
@@ -267,13 +299,22 @@ def test_no_token_opens(server: Server) -> None:
     for token in ("", "open-sesame"):
         answer = server.browser().get(f"{server.url}/api/contents", params={"token": token}, timeout=20)
         assert answer.status_code == 403
-        answer = server.browser().get(f"{server.url}/api/contents", headers={"Authorization": f"token {token}"}, timeout=20)
+        answer = server.browser().get(
+            f"{server.url}/api/contents", headers={"Authorization": f"token {token}"}, timeout=20
+        )
         assert answer.status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/terminals/websocket/1", "/lsp/ws/pylsp", "/api/events/subscribe", "/metrics", "/api/kernels", "/files/"])
+@pytest.mark.parametrize(
+    "path", ["/terminals/websocket/1", "/lsp/ws/pylsp", "/api/events/subscribe", "/metrics", "/api/kernels", "/files/"]
+)
 def test_strangers_see_nothing(server: Server, path: str) -> None:
-    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
     answer = server.browser().get(server.url + path, headers=upgrade, allow_redirects=False, timeout=20)
     assert answer.status_code == 403 or answer.headers.get("Location", "").startswith("/login"), answer.status_code
 
@@ -295,15 +336,24 @@ def writable(path):
 os.sched_setaffinity(0, os.sched_getaffinity(0))
 print(json.dumps({
     "sum": sum(range(101)), "user": getpass.getuser(), "cwd": os.getcwd(), "memory": psutil.virtual_memory().total > 0,
-    "writable": [p for p in ("/srv/notebooks/x", "/var/lib/jupyter/x", "/tmp/x", "/opt/x", "/usr/local/share/jupyter/kernels/x") if writable(p)],
+    "writable": [
+        p for p in ("/srv/notebooks/x", "/var/lib/jupyter/x", "/tmp/x", "/opt/x", "/usr/local/share/jupyter/kernels/x")
+        if writable(p)
+    ],
     "openssl": os.environ.get("OPENSSL_CONF"), "network": len(psutil.net_if_addrs()) > 0,
     "pip": os.path.exists("/root/."), "mapped": bool(__import__("mmap").mmap(-1, 4096, prot=7)),
 }))
 """
     assert compute(server, session, code) == {
-        "sum": 5050, "user": "jupyter", "cwd": "/srv/notebooks", "memory": True,
+        "sum": 5050,
+        "user": "jupyter",
+        "cwd": "/srv/notebooks",
+        "memory": True,
         "writable": ["/srv/notebooks/x", "/var/lib/jupyter/x", "/tmp/x"],
-        "openssl": None, "network": True, "pip": False, "mapped": True,
+        "openssl": None,
+        "network": True,
+        "pip": False,
+        "mapped": True,
     }
 
 
@@ -342,6 +392,47 @@ def test_a_bad_upgrade_leaves_the_old_environment_at_work(
     assert server.browser().get(f"{server.url}/api", timeout=20).status_code == 200
 
 
+def test_an_upgrade_takes_the_place_of_the_old_environment(
+    host: Any, server: Server, apply: Callable[..., Run], tmp_path: Path
+) -> None:
+    before = host.file("/opt/jupyter").linked_to
+    lock = tmp_path / "requirements.txt"
+    lock.write_text((SCENARIO.parents[1] / "roles/jupyter_tls/files/requirements.txt").read_text() + "# newer\n")
+    run = apply("-e", f"jupyter_tls_requirements_file={lock}")
+    assert run.code == 0, run.output
+    after = host.file("/opt/jupyter").linked_to
+    assert after != before
+    assert host.check_output("ls -d /opt/jupyter-*") == after
+    assert server.browser().get(f"{server.url}/api", timeout=20).status_code == 200
+
+
+def test_a_certificate_of_one_s_own_is_served(server: Server, apply: Callable[..., Run], tmp_path: Path) -> None:
+    key, pem = ec.generate_private_key(ec.SECP256R1()), serialization.Encoding.PEM
+    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "own")]), datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("own.example")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 4711, now, now + timedelta(days=90))
+    own = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    (tmp_path / "own.crt").write_bytes(own.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "own.key").write_bytes(private)
+    settings: dict[str, Any] = {
+        "jupyter_tls_certificate_file": f"{tmp_path}/own.crt",
+        "jupyter_tls_key_file": f"{tmp_path}/own.key",
+    }
+    refused = apply("-e", json.dumps(settings))
+    assert refused.code != 0
+    assert f"own.crt is not for {server.address}" in " ".join(refused.output.split())
+    settings["jupyter_tls_addresses"] = ["own.example"]
+    taken = apply("-vvv", "-e", json.dumps(settings))
+    assert taken.code == 0, taken.output
+    assert private.decode().splitlines()[1] not in taken.output
+    context = ssl.create_default_context(cafile=str(tmp_path / "own.crt"))
+    assert shake(server, "own.example", context)["certificate"].serial_number == 4711
+    assert apply("-e", json.dumps(settings)).changed == 0
+    assert apply().code == 0
+    assert shake(server, server.address, trusting())["version"] == "TLSv1.3"
+
+
 def test_a_run_that_was_cut_off_is_finished_by_the_next(host: Any, apply: Callable[..., Run]) -> None:
     before = started(host)
     host.check_output("touch /etc/jupyter-server/jupyter_server_config.py")
@@ -358,9 +449,14 @@ def test_new_addresses_and_a_new_password_take_effect_once(
     old_password, old = server.password, shake(server, server.address, trusting())["certificate"]
     name, password = f"n{time.time_ns()}.example", f"{uuid.uuid4()} '\"%{{"
     settings = tmp_path / "settings.json"
-    settings.write_text(json.dumps({
-        "jupyter_tls_addresses": [server.address, f"{server.name}.example", name], "jupyter_tls_password": password,
-    }))
+    settings.write_text(
+        json.dumps(
+            {
+                "jupyter_tls_addresses": [server.address, f"{server.name}.example", name],
+                "jupyter_tls_password": password,
+            }
+        )
+    )
     run = apply("-vvv", "-e", f"@{settings}")
     assert run.code == 0, run.output
     assert "and shall be for" in run.output
@@ -377,7 +473,9 @@ def test_new_addresses_and_a_new_password_take_effect_once(
 
 
 def test_a_start_that_fails_is_told_with_the_journal(host: Any, server: Server, apply: Callable[..., Run]) -> None:
-    run = apply("-e", '{"jupyter_tls_config": {"ServerApp": {"certfile": "/nowhere.crt"}}, "__jupyter_tls_patience": 8}')
+    run = apply(
+        "-e", '{"jupyter_tls_config": {"ServerApp": {"certfile": "/nowhere.crt"}}, "__jupyter_tls_patience": 8}'
+    )
     assert run.code != 0
     assert f"JupyterLab does not answer on port 443 of {server.name}." in " ".join(run.output.split())
     assert "/nowhere.crt" in run.output

@@ -1,0 +1,140 @@
+"""A real browser for the tests: headless Chromium that trusts one authority, and what people do in JupyterLab."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Without these Chromium talks to its maker at every start, as root it does not start at all.
+ARGUMENTS = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--no-sandbox",
+)
+# Seconds; a kernel on a busy machine with two cores is slow to start.
+PATIENCE = 90
+
+
+class BrowserMissing(RuntimeError):
+    """There is no browser or no certutil; the text says how to get them."""
+
+
+def find_browser() -> str | None:
+    """Return the path of the system's browser, or None if Playwright has one of its own."""
+    if not shutil.which("certutil"):
+        raise BrowserMissing("certutil is missing: sudo apt install libnss3-tools")
+    # Ubuntu's chromium-browser is a snap: it sees neither a temporary home nor its certificates.
+    for path in filter(None, map(shutil.which, NAMES)):
+        if "/snap/" not in str(Path(path).resolve()) and not Path(path).resolve().match("*/snap"):
+            return path
+    with sync_playwright() as playwright:
+        if Path(playwright.chromium.executable_path).exists():
+            return None
+    raise BrowserMissing(
+        "No Chromium was found: on Debian `sudo apt install chromium`, elsewhere `playwright install --with-deps chromium`"
+    )
+
+
+def trust(home: Path, ca_file: Path) -> None:
+    """Do what a person does once: import the authority's certificate into the browser's list."""
+    database = home / ".pki" / "nssdb"
+    database.mkdir(parents=True)
+    for arguments in (
+        ["-N", "--empty-password"],
+        ["-A", "-n", "Notebook server CA", "-t", "C,,", "-i", str(ca_file)],
+    ):
+        subprocess.run(["certutil", "-d", f"sql:{database}", *arguments], check=True, timeout=30)
+
+
+@contextmanager
+def browser(home: Path, ca_file: Path | None) -> Iterator[BrowserContext]:
+    """Start a new browser with a home of its own; certificate errors are errors."""
+    home.mkdir(parents=True)
+    executable = find_browser()
+    if ca_file:
+        trust(home, ca_file)
+    environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            home / "profile",
+            executable_path=executable,
+            args=list(ARGUMENTS),
+            env=environment,
+            viewport={"width": 1280, "height": 800},
+            device_scale_factor=1.5,
+            locale="en-US",
+        )
+        context.set_default_timeout(PATIENCE * 1000)
+        try:
+            yield context
+        finally:
+            context.close()
+
+
+def log_in(page: Page, password: str) -> None:
+    """Fill in the login form."""
+    page.fill("#password_input", password)
+    page.click("#login_submit")
+
+
+class Notebook:
+    """A notebook that is open in JupyterLab."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.panel: Locator = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+
+    def run(self, code: str, cell: int = -1) -> Locator:
+        """Type code into a cell, the last one by default, run it as Shift+Enter does, and return the cell's outputs."""
+        cells = self.panel.locator(".jp-Notebook .jp-CodeCell")
+        index = cells.count() - 1 if cell < 0 else cell
+        editor = cells.nth(index).locator(".cm-content")
+        editor.click()
+        editor.fill(code)
+        editor.press("Shift+Enter")
+        expect(cells.nth(index).locator(".jp-InputPrompt")).to_have_text(
+            re.compile(r"\[\d+\]"), timeout=PATIENCE * 1000
+        )
+        return cells.nth(index).locator(".jp-OutputArea-output")
+
+    def save(self) -> None:
+        """Save it under the name that it has."""
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Control+s")
+        # The dialog that offers a name comes with the first save.
+        rename = self.page.locator(".jp-Dialog button.jp-mod-accept")
+        rename.click()
+        expect(self.page.locator(".jp-Dialog")).to_have_count(0)
+
+
+def open_lab(page: Page) -> None:
+    """Wait until JupyterLab has loaded and shows its launcher."""
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+    page.wait_for_selector(".jp-Launcher")
+
+
+def new_notebook(page: Page, kernel: str) -> Notebook:
+    """Open a notebook for a kernel through the launcher, as a person does, and wait for the kernel."""
+    if not page.locator(".jp-Launcher:visible").count():
+        page.keyboard.press("Control+Shift+L")
+    card = page.locator('.jp-Launcher:visible .jp-LauncherCard[data-category="Notebook"]', has_text=kernel)
+    card.first.click()
+    notebook = Notebook(page)
+    notebook.panel.wait_for()
+    expect(notebook.panel.locator(".jp-KernelName")).to_contain_text(kernel)
+    status = notebook.panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    expect(status).to_have_count(1, timeout=PATIENCE * 1000)
+    return notebook
