@@ -24,7 +24,9 @@ def up(settings: Settings, api_only: bool) -> None:
     started = time.monotonic()
     running = daemon.status(settings)
     if running and running["lab"] != settings.name:
-        raise EngineError(f"Port {settings.port} belongs to the lab `{running['lab']}`: give this one another LAB_PORT.")
+        raise EngineError(
+            f"Port {settings.port} belongs to the lab `{running['lab']}`: give this one another LAB_PORT."
+        )
     if running and bool(running["api_only"]) != api_only:
         kind = "only the API" if running["api_only"] else "instances too"
         raise EngineError(f"The lab `{settings.name}` runs already, with {kind}: `python -m lab down` first.")
@@ -40,8 +42,8 @@ def up(settings: Settings, api_only: bool) -> None:
         left = labelled("container", settings.label)
         if left and not running:
             raise EngineError(
-                f"The lab `{settings.name}` was cut off and its API has forgotten the {len(left)} containers that are left: "
-                "`python -m lab down` removes them with all they hold; then start it again."
+                f"The lab `{settings.name}` was cut off and its API has forgotten the {len(left)} containers that are "
+                "left: `python -m lab down` removes them with all they hold; then start it again."
             )
         for release in [settings.image] if settings.image else settings.releases:
             build(release)
@@ -53,7 +55,10 @@ def up(settings: Settings, api_only: bool) -> None:
     found = sources.write(settings, api_only)
     for sentence in [] if api_only else sources.sentences(found):
         say(f"  {sentence}")
-    say(f"The lab `{settings.name}` is up ({time.monotonic() - started:.0f} s). To use it from a shell: . {settings.folder / 'env'}")
+    say(
+        f"The lab `{settings.name}` is up ({time.monotonic() - started:.0f} s). "
+        f"To use it from a shell: . {settings.folder / 'env'}"
+    )
 
 
 def room(settings: Settings) -> None:
@@ -69,9 +74,11 @@ def room(settings: Settings) -> None:
 
 def down(settings: Settings) -> None:
     """Remove the lab: process, containers, networks, volumes, loop devices and state."""
+    running = daemon.status(settings)
+    api_only = bool(running and running["lab"] == settings.name and running["api_only"])
     daemon.stop(settings)
-    engine = shutil.which("docker") is not None
-    if engine and settings.folder.exists() or engine and everything(settings):
+    # Without an engine command there can be no containers; with one that does not answer, say so instead of "gone".
+    if shutil.which("docker") and not api_only and (settings.folder.exists() or everything(settings)):
         from lab.image import tag
         from lab.volumes import Disks
 
@@ -92,7 +99,10 @@ def down(settings: Settings) -> None:
             shutil.rmtree(settings.folder / name)
     if settings.folder.is_dir() and not any(settings.folder.iterdir()):
         settings.folder.rmdir()
-    say(f"The lab `{settings.name}` is gone. Images (docker image ls 'localhost/notebook-*') and .cache/ stay for the next time.")
+    say(
+        f"The lab `{settings.name}` is gone. Images (docker image ls 'localhost/notebook-*') and .cache/ stay "
+        "for the next time."
+    )
 
 
 def everything(settings: Settings) -> list[str]:
@@ -111,8 +121,11 @@ def show(settings: Settings) -> None:
         left = everything(settings)
         more = f" {len(left)} things are left of it: `python -m lab down` removes them." if left else ""
         raise EngineError(f"The lab `{settings.name}` is not running.{more}")
-    print(f"lab {running['lab']}: {settings.endpoint}, process {running['pid']}{', API only' if running['api_only'] else ''}")
+    only = ", API only" if running["api_only"] else ""
+    print(f"lab {running['lab']}: {settings.endpoint}, process {running['pid']}{only}")
     for name, (state, address, kind) in running["instances"].items():
+        if state == "terminated":
+            continue
         print(f"  {name}  {state}  {address or '-'}  {kind}")
     for name, problem in running["problems"].items():
         print(f"  {name}: {problem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import os
@@ -11,8 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
+from pathlib import Path
 from typing import Any
 
 from lab import server
@@ -25,9 +25,11 @@ LOG = logging.getLogger("lab")
 def status(settings: Settings) -> dict[str, Any] | None:
     """Return what the lab's process says of itself; None if nothing of ours answers."""
     try:
-        with urllib.request.urlopen(f"{settings.endpoint}/lab/status", timeout=5) as response:
-            found: dict[str, Any] = json.loads(response.read())
-    except (OSError, ValueError):
+        connection = http.client.HTTPConnection("127.0.0.1", settings.port, timeout=5)
+        connection.request("GET", "/lab/status")
+        found: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.close()
+    except (OSError, ValueError, http.client.HTTPException):
         return None
     return found if isinstance(found, dict) and "lab" in found else None
 
@@ -52,7 +54,9 @@ def start(settings: Settings, api_only: bool, seconds: float = 60) -> None:
     while time.monotonic() < until:
         if process.poll() is not None:
             lines = log.read_text(errors="replace").strip().splitlines()
-            raise EngineError(f"The lab's process ended at once: {lines[-1] if lines else 'it said nothing'} (see {log})")
+            raise EngineError(
+                f"The lab's process ended at once: {lines[-1] if lines else 'it said nothing'} (see {log})"
+            )
         if status(settings):
             return
         time.sleep(0.1)
@@ -77,8 +81,7 @@ def stop(settings: Settings, seconds: float = 45) -> None:
 def ours(pid: int) -> bool:
     """Tell whether a process is a lab's background process and not done."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read().split(b"\0")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
     return b"lab" in words and b"serve" in words
@@ -90,13 +93,16 @@ def network(settings: Settings) -> None:
         return
     try:
         docker(
-            "network", "create", "--label", settings.label, f"--subnet={settings.subnet}", f"--gateway={settings.gateway}",
+            "network", "create", "--label", settings.label,
+            f"--subnet={settings.subnet}", f"--gateway={settings.gateway}",
             "--opt", f"com.docker.network.bridge.name=br-{settings.name[:12]}", settings.network,
         )  # fmt: skip
     except EngineError as error:
         text = str(error)
         if "overlap" in text.lower():
-            text = f"the range {settings.subnet} is taken by another network: see `docker network ls`, or set LAB_SUBNET"
+            text = (
+                f"the range {settings.subnet} is taken by another network: see `docker network ls`, or set LAB_SUBNET"
+            )
         elif "already exists" in text.lower():
             text = f"there is a network named {settings.network} that is not the lab's: set LAB_NAME"
         raise EngineError(f"The lab's network cannot be made: {text}.") from error
@@ -134,7 +140,13 @@ def run(settings: Settings, api_only: bool) -> None:
         fleet = box.get("instances")
         shown = {} if fleet is None else {name: [w.state, w.public_ip, w.kind] for name, w in list(fleet.done.items())}
         problems = {} if fleet is None else dict(fleet.problems)
-        return {"lab": settings.name, "pid": os.getpid(), "api_only": api_only, "instances": shown, "problems": problems}
+        return {
+            "lab": settings.name,
+            "pid": os.getpid(),
+            "api_only": api_only,
+            "instances": shown,
+            "problems": problems,
+        }
 
     front = server.Front(settings, tell, called)
     servers = [server.serve("127.0.0.1", settings.port, front)]

@@ -23,7 +23,9 @@ def docker(*args: str, stdin: bytes | None = None, timeout: float = 120) -> str:
             check=False,
         )
     except FileNotFoundError as error:
-        raise EngineError("There is no `docker` command here: install Docker (on Debian or Ubuntu: docker.io).") from error
+        raise EngineError(
+            "There is no `docker` command here: install Docker (on Debian or Ubuntu: docker.io)."
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"`docker {args[0]}` gave no answer for {timeout:.0f} seconds.") from error
     if done.returncode != 0:
@@ -58,7 +60,8 @@ def require() -> str:
         if "no `docker` command" in str(error):
             raise
         raise EngineError(
-            f"No container engine answers ({str(error).splitlines()[-1]}): start Docker, or set DOCKER_HOST to where it is."
+            f"No container engine answers ({str(error).splitlines()[-1]}): "
+            "start Docker, or set DOCKER_HOST to where it is."
         ) from error
     if not version:
         raise EngineError("No container engine answers: start Docker, or set DOCKER_HOST to where it is.")

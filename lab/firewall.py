@@ -39,7 +39,8 @@ class Rule:
 def ruleset(rules: Iterable[Rule]) -> str:
     """Return the whole table: what no rule names is dropped, silently, before any port forwarding on the instance.
 
-    Like a security group it watches the network interface only, not what the instance says to itself or to containers on it.
+    Like a security group it watches the network interface only, not what the instance says to itself or to its
+    containers.
     """
     lines = sorted({rule.render() for rule in rules})
     body = "".join(f"    {line}\n" for line in lines)

@@ -35,6 +35,11 @@ FLAGS = (
 # How a container ends tells what the system in it did: init dies of SIGHUP when it restarts the machine.
 REBOOTED = 129
 KEEP_CREDENTIALS = 3600
+EVENTS = (
+    "events",
+    "--filter=event=die",
+    '--format={{index .Actor.Attributes "lab.instance"}} {{index .Actor.Attributes "exitCode"}}',
+)
 
 
 def archive(files: dict[str, bytes]) -> bytes:
@@ -101,11 +106,19 @@ class Instances:
     def runnable(self, ami: str) -> str:
         """Say why an image cannot run here; nothing if it can."""
         system = catalog.system_of(ami)
-        if self.settings.image or system is None or system.base in self.settings.releases or system.base in {"12", "13"}:
+        if (
+            self.settings.image
+            or system is None
+            or system.base in self.settings.releases
+            or system.base in {"12", "13"}
+        ):
             return ""
         if not system.base:
             return f"The lab has no container image of {system.os}: choose debian13, debian12 or an Ubuntu."
-        return f"The lab does not run {system.os} by itself: start it with LAB_IMAGE={system.base} (needs a container registry)."
+        return (
+            f"The lab does not run {system.os} by itself: start it with LAB_IMAGE={system.base} "
+            "(needs a container registry)."
+        )
 
     # What runs.
 
@@ -131,8 +144,7 @@ class Instances:
         """Wake up when a container ends by itself."""
         while True:
             try:
-                for line in stream("events", "--filter", f"label={self.settings.label}", "--filter", "event=die", "--format",
-                                   '{{index .Actor.Attributes "lab.instance"}} {{index .Actor.Attributes "exitCode"}}'):  # fmt: skip
+                for line in stream(*EVENTS, "--filter", f"label={self.settings.label}"):
                     instance, _, code = line.partition(" ")
                     if instance and code.isdigit():
                         self.ended(instance, int(code))
@@ -210,7 +222,12 @@ class Instances:
             from moto.sts.models import sts_backends
 
             given = sts_backends[ACCOUNT]["aws"].assume_role(
-                region_name=item.region_name, role_session_name=item.id, role_arn=role.arn, policy="", duration=21600, external_id=""
+                region_name=item.region_name,
+                role_session_name=item.id,
+                role_arn=role.arn,
+                policy="",
+                duration=21600,
+                external_id="",
             )
             secret = {
                 "Code": "Success",
@@ -221,7 +238,11 @@ class Instances:
                 "Token": given.session_token,
                 "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 21600)),
             }
-            info = {"Code": "Success", "InstanceProfileArn": item.iam_instance_profile["Arn"], "InstanceProfileId": "AIPALAB"}
+            info = {
+                "Code": "Success",
+                "InstanceProfileArn": item.iam_instance_profile["Arn"],
+                "InstanceProfileId": "AIPALAB",
+            }
             known = {"info": json.dumps(info), "security-credentials": {role.name: json.dumps(secret)}}
             self.credentials[item.id] = (time.time() + 21600 - KEEP_CREDENTIALS, role.arn, known)
         return known
@@ -283,11 +304,17 @@ class Instances:
     def create(self, wanted: Wanted) -> None:
         """Make the container of a new instance, not started yet."""
         name = self.container(wanted.id)
-        where = [f"--network={self.settings.network}", f"--ip={wanted.public_ip}"] if wanted.public_ip else ["--network=none"]
+        where = (
+            [f"--network={self.settings.network}", f"--ip={wanted.public_ip}"]
+            if wanted.public_ip
+            else ["--network=none"]
+        )
         labels = [f"--label={self.settings.label}", f"--label=lab.instance={wanted.id}", "--label=lab.part=instance"]
         size = limits(wanted.kind, self.types)
         image = self.base(wanted)
-        docker("create", f"--name={name}", f"--hostname={wanted.hostname}", *labels, *where, *size.flags(), *FLAGS, image)
+        docker(
+            "create", f"--name={name}", f"--hostname={wanted.hostname}", *labels, *where, *size.flags(), *FLAGS, image
+        )
         self.sizes[wanted.id] = size
         docker("cp", "-", f"{name}:/", stdin=archive(seed(wanted)))
 
@@ -330,8 +357,9 @@ class Instances:
         labels = [f"--label={self.settings.label}", "--label=lab.part=guard"]
         rights = ["--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_BIND_SERVICE", "--cap-add=DAC_OVERRIDE"]
         docker(
-            "run", "--detach", f"--name={name}-guard", *labels, f"--network=container:{name}", *rights, "--stop-signal=SIGKILL",
-            f"--volume={self.folder / wanted.id}:/lab:ro", "--entrypoint=python3", self.disks.image, "/lab/metadata.py", "/lab",
+            "run", "--detach", f"--name={name}-guard", *labels, f"--network=container:{name}", *rights,
+            "--stop-signal=SIGKILL", f"--volume={self.folder / wanted.id}:/lab:ro", "--entrypoint=python3",
+            self.disks.image, "/lab/metadata.py", "/lab",
         )  # fmt: skip
 
     def show_volumes(self, wanted: Wanted) -> None:
@@ -362,7 +390,12 @@ class Instances:
         existing: dict[str, bool] = {}
         for _, _, backend in list(ec2_backends.iter_backends()):
             existing |= {volume.id: volume.attachment is not None for volume in list(backend.volumes.values())}
-        shown = {volume for wanted in self.done.values() for volume, _ in wanted.volumes.values() if wanted.state == "running"}
+        shown = {
+            volume
+            for wanted in self.done.values()
+            for volume, _ in wanted.volumes.values()
+            if wanted.state == "running"
+        }
         for volume in list(self.disks.files):
             if volume not in existing and volume not in shown:
                 self.disks.delete(volume)

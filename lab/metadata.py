@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         body = find(data["tree"], path)
         return self.reply(404) if body is None else self.reply(200, body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
 

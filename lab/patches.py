@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import random
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,10 @@ def wrap(owner: Any, name: str) -> Callable[[Callable[..., Any]], None]:
 
 
 def apply(settings: Settings, faults: Faults, console: Callable[[str], str], runnable: Callable[[str], str]) -> None:
-    """Change moto. `console` gives an instance's console text; `runnable` says why an image cannot run here ("" if it can)."""
+    """Change moto.
+
+    `console` gives an instance's console text; `runnable` says why an image cannot run here ("" if it can).
+    """
     addresses(settings)
     images()
     disks()
@@ -78,7 +81,7 @@ def addresses(settings: Settings) -> None:
                 known = [*backend.enis.values(), *backend.addresses]
                 issued.update(int(utils_address(item.public_ip)) for item in known if item.public_ip)
             while True:
-                number = random.randint(first, last)
+                number = first + secrets.randbelow(last - first + 1)
                 if number not in issued:
                     issued.add(number)
                     return str(utils_address(number))
@@ -159,7 +162,8 @@ def disks() -> None:
             raise EC2ClientError("VolumeInUse", f"{volume_id} is already attached to an instance")
         if volume.availability_zone != instance.availability_zone:
             raise EC2ClientError(
-                "InvalidVolume.ZoneMismatch", f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'"
+                "InvalidVolume.ZoneMismatch",
+                f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'",
             )
         return original(self, volume_id, instance_id, *args, **kwargs)
 
@@ -244,14 +248,16 @@ def launch_problem(call: Any) -> EC2ClientError | None:
         return EC2ClientError(
             "InvalidParameterValue",
             f"The architecture '{own}' of the specified instance type does not match the architecture "
-            f"'{ami.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching architectures.",
+            f"'{ami.architecture}' of the specified AMI. Specify an instance type and an AMI that have matching "
+            "architectures.",
         )
     for mapping in call._get_param("BlockDeviceMappings", []) if ami else []:
         size = mapping.get("Ebs", {}).get("VolumeSize")
         if mapping.get("DeviceName") == ami.root_device_name and size and int(size) < ROOT_DISK_GB:
             return EC2ClientError(
                 "InvalidBlockDeviceMapping",
-                f"Volume of size {size}GB is smaller than snapshot '{ami.ebs_snapshot.id}', expect size>= {ROOT_DISK_GB}GB",
+                f"Volume of size {size}GB is smaller than snapshot '{ami.ebs_snapshot.id}', "
+                f"expect size>= {ROOT_DISK_GB}GB",
             )
     return None
 
@@ -270,7 +276,7 @@ def zone_of(call: Any) -> str | None:
 
 
 def launching(runnable: Callable[[str], str]) -> None:
-    """RunInstances keeps what it was told: protection, CPU credits, the disk's speed, and the client token's promise."""
+    """RunInstances keeps what it was told: protection, CPU credits, disk speed, and the client token's promise."""
 
     @wrap(InstanceResponse, "run_instances")
     def _run(original: Any, self: Any) -> ActionResult:
@@ -285,7 +291,9 @@ def launching(runnable: Callable[[str], str]) -> None:
         if reason:
             raise EC2ClientError("Unsupported", reason)
         result: ActionResult = original(self)
-        mappings = {mapping["DeviceName"]: mapping.get("Ebs", {}) for mapping in self._get_param("BlockDeviceMappings", [])}
+        mappings = {
+            mapping["DeviceName"]: mapping.get("Ebs", {}) for mapping in self._get_param("BlockDeviceMappings", [])
+        }
         for instance in result.result.instances:  # type: ignore[attr-defined]
             protected = str(self._get_param("DisableApiTermination") or "false").lower() == "true"
             instance.disable_api_termination = protected
@@ -305,7 +313,9 @@ def launching(runnable: Callable[[str], str]) -> None:
     def _place(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
         # Without a subnet AWS takes a default one, in the zone asked for or one that has the type.
         if not kwargs.get("subnet_id") and not any("SubnetId" in nic for nic in kwargs.get("nics", [])):
-            zones = [kwargs["placement"]] if kwargs.get("placement") else offered(kwargs["instance_type"], self.region_name)
+            zones = (
+                [kwargs["placement"]] if kwargs.get("placement") else offered(kwargs["instance_type"], self.region_name)
+            )
             subnets = self.get_default_subnets()
             found = next((subnets[zone].id for zone in zones if zone in subnets), None)
             if found and not kwargs.get("nics"):
@@ -326,7 +336,9 @@ def launching(runnable: Callable[[str], str]) -> None:
     def _reboot(original: Any, self: Any, ids: list[str]) -> Any:
         for instance in self.get_multi_instances_by_id(ids):
             if instance.state != "running":
-                raise EC2ClientError("IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'running' state.")
+                raise EC2ClientError(
+                    "IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'running' state."
+                )
             instance.reboots = getattr(instance, "reboots", 0) + 1
         return original(self, ids)
 
@@ -351,7 +363,9 @@ def attributes() -> None:
     def _set(original: Any, self: Any, instance_id: str, key: str, value: Any) -> Any:
         if key == "instance_type":
             if self.get_instance(instance_id).state != "stopped":
-                raise EC2ClientError("IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state.")
+                raise EC2ClientError(
+                    "IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state."
+                )
             if not offered(value, self.region_name):
                 raise EC2ClientError("InvalidInstanceAttributeValue", f"Invalid value '{value}' for InstanceType.")
         return original(self, instance_id, key, value)
@@ -361,7 +375,9 @@ def attributes() -> None:
         before = copy.copy(self.get_instance(instance_id).metadata_options)
         after = original(self, instance_id, *args, **kwargs)
         for name, value in vars(before).items():
-            if getattr(after, name) is None or (name == "http_put_response_hop_limit" and kwargs.get("hop_limit") is None):
+            if getattr(after, name) is None or (
+                name == "http_put_response_hop_limit" and kwargs.get("hop_limit") is None
+            ):
                 setattr(after, name, value)
         return after
 

@@ -44,7 +44,8 @@ def write_environment(settings: Settings) -> dict[str, str]:
     known = read_environment(path)
     values = {
         "AWS_ENDPOINT_URL": settings.endpoint,
-        "AWS_ACCESS_KEY_ID": known.get("AWS_ACCESS_KEY_ID") or "AKIA" + "".join(secrets.choice(KEY_LETTERS) for _ in range(16)),
+        "AWS_ACCESS_KEY_ID": known.get("AWS_ACCESS_KEY_ID")
+        or "AKIA" + "".join(secrets.choice(KEY_LETTERS) for _ in range(16)),
         "AWS_SECRET_ACCESS_KEY": known.get("AWS_SECRET_ACCESS_KEY") or secrets.token_urlsafe(30),
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -59,8 +60,8 @@ def read_environment(path: Path) -> dict[str, str]:
     """Read the variables back."""
     if not path.exists():
         return {}
-    lines = [line.removeprefix("export ").split("=", 1) for line in path.read_text().splitlines() if "=" in line]
-    return {name: value for name, value in lines}
+    lines = [line.removeprefix("export ").partition("=") for line in path.read_text().splitlines() if "=" in line]
+    return {name: value for name, _, value in lines}
 
 
 def make_user(access_key: str, secret: str) -> None:
@@ -89,8 +90,8 @@ def region_error(service: str) -> tuple[str, bytes]:
     """Return the content type and text of AWS's error for a region that does not exist."""
     code, message = "SignatureDoesNotMatch", "Credential should be scoped to a valid region."
     if service == "ec2":
-        body = f"<Response><Errors><Error><Code>AuthFailure</Code><Message>{escape(message)}</Message></Error></Errors></Response>"
-        return "text/xml", body.encode()
+        error = f"<Error><Code>AuthFailure</Code><Message>{escape(message)}</Message></Error>"
+        return "text/xml", f"<Response><Errors>{error}</Errors></Response>".encode()
     if service in {"sts", "iam", "sns", "monitoring"}:
         error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
         return "text/xml", f"<ErrorResponse>{error}</ErrorResponse>".encode()

@@ -80,7 +80,9 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(f"LAB_PORT is `{port}`: use a number from 1024 to 65535.")
     releases = tuple((environ.get("LAB_RELEASES") or "13").replace(",", " ").split())
     if not releases or not set(releases) <= {"12", "13"}:
-        raise SettingsError(f"LAB_RELEASES is `{' '.join(releases)}`: name the Debian releases to prepare: 12, 13 or both.")
+        raise SettingsError(
+            f"LAB_RELEASES is `{' '.join(releases)}`: name the Debian releases to prepare: 12, 13 or both."
+        )
     folder = Path(environ.get("LAB_DIR") or ".lab")
     folder = folder if folder.is_absolute() else ROOT / folder
     return Settings(folder, name, subnet, int(port), environ.get("LAB_IMAGE") or None, releases)

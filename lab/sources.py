@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import requests
+import yaml
+
+from lab.conda.standin.config import SCALARS
 from lab.engine import EngineError
 from lab.image import registry_answers
 from lab.progress import follow, say
@@ -21,33 +22,35 @@ from lab.settings import ROOT, Settings
 SECONDS = 3
 ACME = "https://acme-v02.api.letsencrypt.org/directory"
 # What the role itself would download is what decides.
-CONDA_ROLE = ROOT / "roles" / "anaconda_kernels" / "defaults" / "main.yml"
-NAMES = {"registry": "container registry", "conda": "conda installer and channel", "acme": "public certificate authority"}
+CONDA_ROLE = ROOT / "roles" / "anaconda_kernels" / "vars" / "main.yml"
+NAMES = {
+    "registry": "container registry",
+    "conda": "conda installer and channel",
+    "acme": "public certificate authority",
+}
 
 
 def answers(url: str, seconds: float = SECONDS) -> bool:
     """Tell whether anything useful answers at a URL."""
-    request = urllib.request.Request(url, method="HEAD")
     try:
-        with urllib.request.urlopen(request, timeout=seconds) as response:
-            return bool(response.status < 400)
-    except urllib.error.HTTPError as error:
-        # "Wrong method" is an answer of the real server; "forbidden" is what a filtering proxy says.
-        return error.code == 405
-    except (OSError, ValueError):
+        status = requests.head(url, timeout=seconds, allow_redirects=True).status_code
+    except (requests.RequestException, ValueError):
         return False
+    # "Wrong method" is an answer of the real server; "forbidden" is what a filtering proxy says.
+    return bool(status < 400 or status == 405)
 
 
-def role_urls(defaults: Path = CONDA_ROLE) -> list[str]:
-    """Return the whole URLs in the conda role's defaults."""
-    if not defaults.exists():
+def role_urls(variables: Path = CONDA_ROLE) -> list[str]:
+    """Return what the conda role would download first: its default installer, and the default channel's index."""
+    if not variables.exists():
         return []
-    found = re.findall(r"https://[^\s\"'<>{}]+", re.sub(r"#.*", "", defaults.read_text()))
-    return sorted(set(found))
+    pin = yaml.safe_load(variables.read_text())["__anaconda_kernels_distributions"]["miniforge"]
+    installer = str(pin["url"]).format(version=pin["version"], architecture=platform.machine())
+    return [installer, f"{SCALARS['channel_alias']}/conda-forge/noarch/repodata.json.zst"]
 
 
 def conda_answers() -> bool:
-    """Tell whether every place that the conda role names answers."""
+    """Tell whether installer and channel both answer."""
     urls = role_urls()
     return bool(urls) and all(answers(url) for url in urls)
 
@@ -63,7 +66,16 @@ def probe() -> dict[str, bool]:
 def conda_stand_in(settings: Settings) -> dict[str, Any]:
     """Build the stand-in channel and installer, and return where they are."""
     folder = settings.folder / "conda"
-    command = [sys.executable, "-m", "lab.conda", "build", "--out", str(folder), "--cache", str(ROOT / ".cache" / "conda")]
+    command = [
+        sys.executable,
+        "-m",
+        "lab.conda",
+        "build",
+        "--out",
+        str(folder),
+        "--cache",
+        str(ROOT / ".cache" / "conda"),
+    ]
     say("Preparing the conda stand-in ...")
     tail: list[str] = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

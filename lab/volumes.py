@@ -8,7 +8,7 @@ from lab.engine import docker, labelled
 from lab.settings import Settings
 
 LOOP_MAJOR = 7
-# Attaching happens on the engine's machine, in a container with just the rights for it: some engines refuse --privileged.
+# Attaching happens on the engine's machine, in a container with just the rights for it: some refuse --privileged.
 HELPER_FLAGS = (
     "--cap-drop=ALL",
     "--cap-add=SYS_ADMIN",
@@ -92,13 +92,17 @@ echo "${device#/dev/loop}"
 
 
 def show(container: str, names: dict[str, tuple[int, str]]) -> None:
-    """Make the devices of an instance match: /dev/nvme1n1 and so on, with the links by volume id that AWS's systems have.
+    """Make the devices of an instance match: /dev/nvme1n1 and so on, with the links by volume id
+    that AWS's systems have.
 
     `names` maps a device name to its loop number and volume id. A device that is gone leaves no name behind.
     """
     script = ["mkdir -p /dev/disk/by-id", "find /dev/disk/by-id -name 'nvme-Amazon_Elastic_Block_Store_*' -delete"]
     wanted = " ".join(names) or "none"
-    script.append(f'for node in /dev/nvme[1-9]*n1; do case " {wanted} " in *" ${{node#/dev/}} "*) ;; *) rm -f "$node" ;; esac; done')
+    script.append(
+        f'for node in /dev/nvme[1-9]*n1; do case " {wanted} " in '
+        '*" ${node#/dev/} "*) ;; *) rm -f "$node" ;; esac; done'
+    )
     for name, (number, volume) in names.items():
         link = f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{volume.replace('-', '')}"
         script.append(
@@ -107,4 +111,3 @@ def show(container: str, names: dict[str, tuple[int, str]]) -> None:
         )
         script.append(f"ln -sf ../../{name} {link}")
     docker("exec", "--user=0", container, "sh", "-ec", "\n".join(script))
-

@@ -63,11 +63,15 @@ class Wanted:
 
 def volumes_of(instance: Any) -> dict[str, tuple[str, int]]:
     """Return the data disks, nvme1n1 first in the order they were attached: name -> (volume id, gigabytes)."""
-    blocks = [(device, block) for device, block in instance.get_block_device_mapping if device != instance.root_device_name]
+    blocks = [
+        (device, block) for device, block in instance.get_block_device_mapping if device != instance.root_device_name
+    ]
     blocks.sort(key=lambda entry: (entry[1].attach_time, entry[0]))
     found = {}
     names: dict[str, str] = getattr(instance, "disk_names", {})
-    instance.disk_names = names = {volume: name for volume, name in names.items() if volume in {b.volume_id for _, b in blocks}}
+    instance.disk_names = names = {
+        volume: name for volume, name in names.items() if volume in {b.volume_id for _, b in blocks}
+    }
     for _, block in blocks:
         # A disk keeps its name while it is attached, also when one before it goes.
         free = (f"nvme{number}n1" for number in range(1, 27) if f"nvme{number}n1" not in names.values())
@@ -119,7 +123,9 @@ def metadata_of(instance: Any, credentials: dict[str, Any] | None, public_key: s
         "local-ipv4": instance.private_ip,
         "mac": nic.mac_address,
         "placement": {"availability-zone": zone, "region": region},
-        "reservation-id": next((r.id for r in instance.ec2_backend.reservations.values() if instance in r.instances), ""),
+        "reservation-id": next(
+            (r.id for r in instance.ec2_backend.reservations.values() if instance in r.instances), ""
+        ),
         "security-groups": "\n".join(sorted(group.name for group in nic.group_set)),
         "services": {"domain": "amazonaws.com", "partition": "aws"},
     }
@@ -196,7 +202,9 @@ def all_instances() -> Iterator[tuple[Any, list[Any]]]:
     from moto.ec2.models import ec2_backends
 
     for _, _, backend in list(ec2_backends.iter_backends()):
-        everyone = [instance for reservation in list(backend.reservations.values()) for instance in reservation.instances]
+        everyone = [
+            instance for reservation in list(backend.reservations.values()) for instance in reservation.instances
+        ]
         alive = [instance for instance in everyone if instance.state != "terminated" and instance.nics]
         for instance in everyone:
             yield instance, alive

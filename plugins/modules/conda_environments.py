@@ -480,8 +480,8 @@ class Kernel:
         """Make exactly what the lock file says: beside the old one first, then in its place.
 
         Environments have their own path in their files, so what was built beside cannot be moved. It proves that the
-        list can be had, fits together and has the kernel in it, and leaves all packages in conda's cache; the second time
-        is links only.
+        list can be had, fits together and has the kernel in it, and leaves all packages in conda's cache; the second
+        time is links only.
         """
         there = {record["url"] for record in self.records()}
         wanted = {url for url, _ in explicit_lines(self.wanted["lock_file"])}
@@ -530,7 +530,7 @@ class Kernel:
     def update_from_file(self, seen: str) -> None:
         """Let conda apply the environment file. It has no dry run for this, so ours says only that it would be applied.
 
-        Conda updates what the file names. So it is asked only when the file is new, a package is missing, or on request.
+        Conda updates what the file names. So it is asked only when the file is new, a package is missing, or on demand.
         """
         asked = self.stamp.get("request") == self.request() and self.wanted["state"] != "latest"
         if asked and set(self.wanted["names"]) <= {record["name"] for record in self.records()}:
@@ -672,14 +672,13 @@ class Kernel:
         try:
             step()
         except Problem as problem:
-            self.problem = f"Kernel {self.name}: {problem}."
+            self.problem = f"Kernel {self.name}: {str(problem).rstrip('. ')}."
         except Exception as error:
             self.problem = f"Kernel {self.name}: {type(error).__name__}: {error}."
         if self.problem and not self.host.check:
-            kept = self.old.exists()
             self.restore()
             self.done = []
-            if kept:
+            if self.fingerprint():
                 self.problem += " The environment is as it was before."
 
     def report(self) -> dict[str, Any]:
@@ -765,6 +764,9 @@ def work(module: AnsibleModule, lock: int) -> dict[str, Any]:
     host = Host(module, owner)
     # A dry run before the account exists: nothing may run as root in its place, and there is nothing to look at.
     host.has_conda = host.has_conda and owner.entry.pw_name == params["user"]
+    if host.check and host.has_conda:
+        # What an interrupted installation left is still there in a dry run.
+        host.has_conda = owner.run(str(host.conda.program), "--version").returncode == 0
     if params["prune"]:
         wanted = [*wanted, *stale(host, {kernel["name"] for kernel in wanted})]
     kernels = [Kernel(host, one) for one in wanted]

@@ -44,7 +44,8 @@ def find_browser() -> str | None:
         if Path(playwright.chromium.executable_path).exists():
             return None
     raise BrowserMissing(
-        "No Chromium was found: on Debian `sudo apt install chromium`, elsewhere `playwright install --with-deps chromium`"
+        "No Chromium was found: on Debian `sudo apt install chromium`, "
+        "elsewhere `playwright install --with-deps chromium`"
     )
 
 
@@ -66,7 +67,8 @@ def browser(home: Path, ca_file: Path | None) -> Iterator[BrowserContext]:
     executable = find_browser()
     if ca_file:
         trust(home, ca_file)
-    environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
+    environment: dict[str, str | float | bool] = {**os.environ}
+    environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             home / "profile",
@@ -97,26 +99,24 @@ class Notebook:
         self.page = page
         self.panel: Locator = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
 
-    def run(self, code: str, cell: int = -1) -> Locator:
-        """Type code into a cell, the last one by default, run it as Shift+Enter does, and return the cell's outputs."""
+    def run(self, code: str) -> Locator:
+        """Type code into the last cell, run it with Shift+Enter, and return its outputs."""
         cells = self.panel.locator(".jp-Notebook .jp-CodeCell")
-        index = cells.count() - 1 if cell < 0 else cell
+        index = cells.count() - 1
         editor = cells.nth(index).locator(".cm-content")
         editor.click()
         editor.fill(code)
         editor.press("Shift+Enter")
-        expect(cells.nth(index).locator(".jp-InputPrompt")).to_have_text(
-            re.compile(r"\[\d+\]"), timeout=PATIENCE * 1000
-        )
+        prompt = cells.nth(index).locator(".jp-InputPrompt")
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=PATIENCE * 1000)
         return cells.nth(index).locator(".jp-OutputArea-output")
 
     def save(self) -> None:
         """Save it under the name that it has."""
         self.page.keyboard.press("Escape")
         self.page.keyboard.press("Control+s")
-        # The dialog that offers a name comes with the first save.
-        rename = self.page.locator(".jp-Dialog button.jp-mod-accept")
-        rename.click()
+        # The first time a dialog offers another name.
+        self.page.locator(".jp-Dialog button.jp-mod-accept").click()
         expect(self.page.locator(".jp-Dialog")).to_have_count(0)
 
 

@@ -1,4 +1,4 @@
-"""The module conda_environments against a conda with the real one's traps: what is lost, what is kept, what is called."""
+"""The module conda_environments against a conda with the real one's traps: what is kept, lost and called."""
 
 from __future__ import annotations
 
@@ -196,7 +196,9 @@ def run_and_die(server: Server, kernel: dict[str, Any]) -> None:
         f"import sys, importlib; sys.path.insert(0, {str(PROJECT / 'tests/unit')!r})\n"
         "import test_conda_environments as test\n"
         f"server = test.Server.__new__(test.Server)\n"
-        f"vars(server).update(prefix=test.Path({str(server.prefix)!r}), specs=test.Path({str(server.specs)!r}), prune=False)\n"
+        f"server.prefix = test.Path({str(server.prefix)!r})\n"
+        f"server.specs = test.Path({str(server.specs)!r})\n"
+        "server.prune = False\n"
         f"server.log = server.prefix / 'calls.log'\n"
         f"server.apply({kernel!r})\n"
     )

@@ -53,3 +53,15 @@ def test_what_cannot_work_is_refused(name: str, value: Any, sentence: str) -> No
 
 def test_every_problem_is_named_at_once() -> None:
     assert len(verify.verify_problems(DEFAULTS | {"verify_port": 0, "verify_wait": 9999})) == 2
+
+
+def test_kernels_to_expect() -> None:
+    declared = [
+        {"name": "py", "packages": ["numpy"]},
+        {"name": "r", "language": "r"},
+        {"name": "old", "state": "absent"},
+    ]
+    assert verify.verify_expected_kernels(declared, "/opt/conda") == [
+        {"name": "py", "language": "python", "prefix": "/opt/conda/envs/py"},
+        {"name": "r", "language": "r", "prefix": "/opt/conda/envs/r"},
+    ]
