@@ -96,7 +96,9 @@ def conda_stand_in(settings: Settings) -> dict[str, Any]:
         "installer_url": f"{base}/{manifest['installer_name']}",
         "installer_sha256": {platform.machine(): manifest["installer_sha256"]},
         "channels": [f"{base}/channel"],
+        # Those that any release can have, and the newest that each can.
         "kernels": manifest["kernels"],
+        "kernels_by_release": manifest["kernels_by_release"],
     }
 
 

@@ -111,19 +111,28 @@ class Notebook:
         expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=PATIENCE * 1000)
         return cells.nth(index).locator(".jp-OutputArea-output")
 
-    def save(self) -> None:
-        """Save it under the name that it has."""
+    def save(self, name: str) -> None:
+        """Save it for the first time, under a name."""
         self.page.keyboard.press("Escape")
         self.page.keyboard.press("Control+s")
-        # The first time a dialog offers another name.
+        self.page.locator(".jp-Dialog input").first.fill(name)
         self.page.locator(".jp-Dialog button.jp-mod-accept").click()
         expect(self.page.locator(".jp-Dialog")).to_have_count(0)
+        expect(self.page.locator(".jp-DirListing-itemText", has_text=name)).to_be_visible()
 
 
 def open_lab(page: Page) -> None:
     """Wait until JupyterLab has loaded and shows its launcher."""
     page.wait_for_selector("#jupyterlab-splash", state="detached")
     page.wait_for_selector(".jp-Launcher")
+
+
+def take_picture(page: Page, file: Path) -> None:
+    """Take a picture; a question that JupyterLab asks in the corner is answered first, as anyone would."""
+    for button in page.locator(".Toastify").get_by_role("button", name="No", exact=True).all():
+        button.click()
+    expect(page.locator(".Toastify__toast")).to_have_count(0)
+    page.screenshot(path=file)
 
 
 def new_notebook(page: Page, kernel: str) -> Notebook:

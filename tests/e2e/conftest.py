@@ -161,7 +161,7 @@ def read_exports(file: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site() -> Iterator[Site]:
     """Start a lab, and take it away with all that is in it when the tests are done."""
     lab("down")
     shutil.rmtree(STATE, ignore_errors=True)
@@ -170,8 +170,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment |= LAB | read_exports(FOLDER / "env")
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        # The connections that Ansible keeps open are found by the server's name; a demo on this machine has the same.
-        environment["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(tmp_path_factory.mktemp("ssh"))
         # As on a person's terminal, less the colours.
         environment |= {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "PYTHONUNBUFFERED": "1"}
         yield Site(environment)

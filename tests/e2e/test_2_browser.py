@@ -63,12 +63,14 @@ def test_the_password_opens_jupyterlab(server: Site, page: Page) -> None:
     for kernel in server.kernels:
         card = page.locator('.jp-LauncherCard[data-category="Notebook"]', has_text=kernel["display_name"])
         expect(card.first).to_be_visible()
-    page.screenshot(path=PICTURES / "launcher.png")
+    browser.take_picture(page, PICTURES / "launcher.png")
 
 
 def test_every_kernel_computes_and_draws_in_a_notebook(server: Site, page: Page) -> None:
     for kernel in server.kernels:
         compute(page, kernel)
+        owner = server.ssh("stat", "--format=%U", f"/srv/notebooks/first-{kernel['name']}.ipynb")
+        assert owner.stdout.strip() == "jupyter", owner.stderr
 
 
 def compute(page: Page, kernel: dict[str, Any]) -> None:
@@ -81,5 +83,5 @@ def compute(page: Page, kernel: dict[str, Any]) -> None:
     plot = notebook.run(PLOT[language]).locator("img")
     expect(plot).to_be_visible(timeout=browser.PATIENCE * 1000)
     assert plot.evaluate("image => image.naturalWidth") > 100
-    notebook.save()
-    page.screenshot(path=PICTURES / f"{kernel['name']}.png")
+    notebook.save(f"first-{kernel['name']}.ipynb")
+    browser.take_picture(page, PICTURES / f"{kernel['name']}.png")
