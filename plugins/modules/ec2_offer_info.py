@@ -241,6 +241,8 @@ def find_network(ec2: Any, options: dict[str, Any], zones: list[str]) -> dict[st
 def survey(module: Any) -> dict[str, Any]:
     """Ask in the order in which a person would want to know."""
     region, options = module.region or HOME_REGION, module.params
+    if bool(options.get("access_key")) != bool(options.get("secret_key")):
+        raise Refusal(f"The AWS credentials are incomplete (one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is not set): {WAYS_OUT}")
     profiles = boto3.session.Session().available_profiles
     if options.get("profile") and options["profile"] not in profiles:
         raise Refusal(f"There is no AWS profile '{options['profile']}': correct ec2_provision_profile.{nearest(options['profile'], profiles)}")

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import time
 
-import pytest
-
 from tests.e2e.conftest import FIRST_RUN, REPORTS, SERVER, STATE, Site
 
 NOTEBOOKS = "/srv/notebooks"
@@ -32,17 +30,19 @@ def test_a_new_address_after_a_stop_and_a_start(server: Site) -> None:
     assert again.changes_nothing(), again.tail(120)
 
 
-# Seconds after the start: while the packages of the system come, and while conda makes environments.
-@pytest.mark.parametrize("seconds", [25])
-def test_a_run_that_is_cut_off_can_be_repeated(server: Site, seconds: int) -> None:
-    """Ctrl-C in the middle of the first run of a second server; the same command again makes it whole."""
-    name = f"cut{seconds}"
-    inventory = STATE.parent / "cut.yml"
-    inventory.write_text(f"servers: {{children: {{launched: {{children: {{lab: {{hosts: {{{name}: }}}}}}}}}}}}\n")
-    # The last inventory wins; a limit keeps the first server out of it.
-    arguments = ("-i", str(inventory), "--limit", name)
-    process = server.start(REPORTS / f"e2e-{name}.log", *arguments)
-    time.sleep(seconds)
+def test_a_run_that_is_cut_off_can_be_repeated(server: Site) -> None:
+    """Ctrl-C in the first run of a second server, while conda is at work; the same command again makes it whole."""
+    inventory = STATE.parent / "second.yml"
+    inventory.write_text("servers: {children: {launched: {children: {lab: {hosts: {second: }}}}}}\n")
+    arguments = ("-i", str(inventory), "--limit", "second")
+    log = REPORTS / "e2e-cut-off.log"
+    process = server.start(log, *arguments)
+    end = time.monotonic() + FIRST_RUN
+    while "TASK [anaconda_kernels : " not in log.read_text(errors="replace"):
+        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    time.sleep(8)
     assert process.poll() is None, "the run was done before it could be cut off"
     os.killpg(process.pid, signal.SIGINT)
     try:
@@ -50,10 +50,10 @@ def test_a_run_that_is_cut_off_can_be_repeated(server: Site, seconds: int) -> No
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    run = server.apply(f"{name}-again", *arguments, seconds=FIRST_RUN)
+    run = server.apply("cut-off-again", *arguments, seconds=FIRST_RUN)
     assert run.code == 0, run.tail(120)
-    assert set(run.recap) == {name}
-    again = server.apply(f"{name}-third", *arguments)
+    assert set(run.recap) == {"second"}
+    again = server.apply("cut-off-third", *arguments)
     assert again.changes_nothing(), again.tail(120)
 
 

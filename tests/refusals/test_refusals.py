@@ -38,8 +38,8 @@ ROWS = {
         "or `make demo` to try everything on this machine without one.",
         keys={"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
     ),
-    "half of the credentials": Row("The AWS credentials are incomplete (", keys={"AWS_SECRET_ACCESS_KEY": ""}),
-    "wrong credentials": Row("AWS does not accept these credentials (InvalidClientTokenId: ", keys={"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}),
+    "half of the credentials": Row("The AWS credentials are incomplete (one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is not set): ", keys={"AWS_SECRET_ACCESS_KEY": ""}),
+    "wrong credentials": Row("AWS does not accept these credentials (AuthFailure: ", keys={"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}),
     "expired credentials": Row(
         "The AWS credentials have expired (The security token included in the request is expired): sign in again",
         fault=["GetCallerIdentity", "ExpiredToken", "The security token included in the request is expired"],
@@ -215,5 +215,5 @@ def test_refused(row: Row, account: Any, files: Path, tmp_path: Path) -> None:
     assert row.says in output, done.stdout + done.stderr
     assert done.returncode != 0
     assert "Traceback" not in output
-    assert not state.exists()
+    assert not list(state.rglob("*"))
     assert account.things() == NOTHING
