@@ -26,19 +26,26 @@ HELP = {
     "InsufficientInstanceCapacity": "AWS has no free {type} in {zones} now: try again later, or choose another "
     "ec2_provision_instance_type or ec2_provision_region.",
     "Unsupported": "Choose another ec2_provision_instance_type or ec2_provision_region.",
-    "VcpuLimitExceeded": "Your account's quota of vCPUs for this family is used up in {region}: terminate something, choose a smaller "
+    "VcpuLimitExceeded": "Your account's quota of vCPUs for this family is used up in {region}: terminate something, "
+    "choose a smaller "
     "ec2_provision_instance_type, or ask for more under Service Quotas, Amazon EC2, in the AWS console.",
     "MaxSpotInstanceCountExceeded": "Ask for more under Service Quotas, Amazon EC2, in the AWS console.",
-    "InstanceLimitExceeded": "Terminate something, or ask for more under Service Quotas, Amazon EC2, in the AWS console.",
-    "VolumeLimitExceeded": "Delete volumes you do not need, or ask for more under Service Quotas, Amazon EBS, in the AWS console.",
+    "InstanceLimitExceeded": "Terminate something, or ask for more under Service Quotas, Amazon EC2, in the AWS "
+    "console.",
+    "VolumeLimitExceeded": "Delete volumes you do not need, or ask for more under Service Quotas, Amazon EBS, in the "
+    "AWS console.",
     "VpcLimitExceeded": "Name a VPC you have in ec2_provision_vpc_id, or delete one you do not need.",
     "SecurityGroupLimitExceeded": "Delete security groups you do not need, or use another VPC (ec2_provision_vpc_id).",
-    "PendingVerification": "AWS is still verifying this account for the region: wait for its e-mail, then run the same command.",
+    "PendingVerification": "AWS is still verifying this account for the region: wait for its e-mail, then run the "
+    "same command.",
     "OptInRequired": "Finish the sign-up of the AWS account in the AWS console, then run the same command.",
     "OperationNotPermitted": "Set ec2_provision_termination_protection to false and apply it first.",
-    "UnauthorizedOperation": "Ask whoever runs the AWS account for that permission; the README of ec2_provision lists all that are needed.",
-    "RequestExpired": "The AWS credentials have expired or this machine's clock is wrong: sign in again, then run the same command.",
-    "InvalidParameterCombination": "Accounts on the free plan may launch only some types: choose m7i-flex.large or t3.small, or upgrade the plan.",
+    "UnauthorizedOperation": "Ask whoever runs the AWS account for that permission; the README of ec2_provision lists "
+    "all that are needed.",
+    "RequestExpired": "The AWS credentials have expired or this machine's clock is wrong: sign in again, then run the "
+    "same command.",
+    "InvalidParameterCombination": "Accounts on the free plan may launch only some types: choose m7i-flex.large or "
+    "t3.small, or upgrade the plan.",
 }
 HELP["AccessDenied"] = HELP["UnauthorizedOperation"]
 HELP["InsufficientHostCapacity"] = HELP["InsufficientInstanceCapacity"]
@@ -58,7 +65,10 @@ def cidr_problems(cidr: Any, setting: str) -> list[str]:
         return [f"'{cidr}' in {setting} is not an address range: write one like 203.0.113.7/32."]
     if 0 < network.prefixlen < WIDEST[network.version]:
         world = WORLD[network.version == 6]
-        return [f"'{cidr}' in {setting} is a good part of the internet: write {world} if you mean everybody, or a narrower range."]
+        return [
+            f"'{cidr}' in {setting} is a good part of the internet: write {world} if you mean everybody, or a "
+            "narrower range."
+        ]
     if network.prefixlen == 0 and str(cidr).strip() not in WORLD:
         return [f"'{cidr}' in {setting} means the whole internet: write {normalise(str(cidr))} if you mean everybody."]
     return []
@@ -78,11 +88,17 @@ def ingress_problems(extra: Any, jupyter_port: Any) -> list[str]:
     for number, rule in enumerate(extra, start=1):
         where = f"ec2_provision_extra_ingress entry {number}"
         if not isinstance(rule, Mapping) or not {"port", "cidr"} <= set(rule) <= {"port", "cidr", "reason"}:
-            problems.append(f"{where} must have port and cidr, and may have reason: {{port: 8050, cidr: 203.0.113.7/32, reason: dashboard}}.")
+            problems.append(
+                f"{where} must have port and cidr, and may have reason: "
+                f"{{port: 8050, cidr: 203.0.113.7/32, reason: dashboard}}."
+            )
             continue
         wrong = port_problems(rule["port"], f"port of {where}") + cidr_problems(rule["cidr"], f"cidr of {where}")
         if not wrong and int(rule["port"]) in taken:
-            wrong = [f"{where} opens port {rule['port']}, which {taken[int(rule['port'])]} has: use ec2_provision_allowed_cidrs for that one."]
+            wrong = [
+                f"{where} opens port {rule['port']}, which {taken[int(rule['port'])]} has: use "
+                "ec2_provision_allowed_cidrs for that one."
+            ]
         if not wrong and normalise(str(rule["cidr"])) in WORLD and not str(rule.get("reason", "")).strip():
             wrong = [
                 f"{where} would open port {rule['port']} to the whole internet without a reason: "
@@ -99,9 +115,14 @@ def tag_problems(tags: Any) -> list[str]:
     problems = []
     for key, value in tags.items():
         if key in {"Name", "Project", "ManagedBy"}:
-            problems.append(f"ec2_provision_tags sets {key}, which is how the server is found again: choose another key.")
+            problems.append(
+                f"ec2_provision_tags sets {key}, which is how the server is found again: choose another key."
+            )
         elif str(key).lower().startswith("aws:") or not 0 < len(str(key)) <= 128 or len(str(value)) > 256:
-            problems.append(f"ec2_provision_tags has '{key}', which AWS does not take: 1 to 128 characters, not starting with aws:, value up to 256.")
+            problems.append(
+                f"ec2_provision_tags has '{key}', which AWS does not take: 1 to 128 characters, not starting with "
+                "aws:, value up to 256."
+            )
     return problems
 
 
@@ -110,9 +131,14 @@ def disk_problems(disk_gb: Any) -> list[str]:
     if isinstance(disk_gb, bool) or not str(disk_gb).isdigit():
         return [f"ec2_provision_disk_gb is '{disk_gb}': give a number of GB, such as 30."]
     if int(disk_gb) < SMALLEST_DISK_GB:
-        return [f"ec2_provision_disk_gb is {disk_gb}, too small for the system and its kernels: give at least {SMALLEST_DISK_GB}."]
+        return [
+            f"ec2_provision_disk_gb is {disk_gb}, too small for the system and its kernels: give at least "
+            f"{SMALLEST_DISK_GB}."
+        ]
     if int(disk_gb) > LARGEST_DISK_GB:
-        return [f"ec2_provision_disk_gb is {disk_gb}, more than one gp3 volume can have: give at most {LARGEST_DISK_GB}."]
+        return [
+            f"ec2_provision_disk_gb is {disk_gb}, more than one gp3 volume can have: give at most {LARGEST_DISK_GB}."
+        ]
     return []
 
 
@@ -141,9 +167,15 @@ def key_problems(public_file: str, private_file: str) -> list[str]:
     if not public_file and not private_file:
         return []
     if not public_file or not private_file:
-        return ["Give both ec2_provision_key_public_file and ec2_provision_key_private_file, or none of them and a key is made."]
+        return [
+            "Give both ec2_provision_key_public_file and ec2_provision_key_private_file, or none of them and a key is "
+            "made."
+        ]
     texts = {}
-    for setting, file in (("ec2_provision_key_public_file", public_file), ("ec2_provision_key_private_file", private_file)):
+    for setting, file in (
+        ("ec2_provision_key_public_file", public_file),
+        ("ec2_provision_key_private_file", private_file),
+    ):
         path = Path(file).expanduser()
         if not path.is_file():
             return [f"{setting} names {file}, which is not there: correct it, or leave both empty and a key is made."]
@@ -153,17 +185,26 @@ def key_problems(public_file: str, private_file: str) -> list[str]:
             return [f"{setting} names {file}, which cannot be read ({error})."]
     public, private = texts.values()
     if "PRIVATE KEY" in public:
-        return ["ec2_provision_key_public_file names a private key: name the file that ends in .pub; the private half never leaves this machine."]
+        return [
+            "ec2_provision_key_public_file names a private key: name the file that ends in .pub; the private half "
+            "never leaves this machine."
+        ]
     if PUBLIC_KEY.fullmatch(private):
         return ["ec2_provision_key_private_file names a public key: name the file without .pub."]
     if "PRIVATE KEY" not in private:
         return [f"ec2_provision_key_private_file names {private_file}, which is not an SSH private key."]
     match = PUBLIC_KEY.fullmatch(public)
     if not match:
-        return [f"ec2_provision_key_public_file names {public_file}, which is not an ed25519 or RSA public key: AWS takes no other kind."]
+        return [
+            f"ec2_provision_key_public_file names {public_file}, which is not an ed25519 or RSA public key: AWS takes "
+            "no other kind."
+        ]
     half = public_half(private)
     if half and half != match[2]:
-        return ["ec2_provision_key_public_file and ec2_provision_key_private_file are not two halves of one key: name the two files of one pair."]
+        return [
+            "ec2_provision_key_public_file and ec2_provision_key_private_file are not two halves of one key: name the "
+            "two files of one pair."
+        ]
     return []
 
 
@@ -171,14 +212,19 @@ def name_problems(name: Any, setting: str = "The server name") -> list[str]:
     """Why a name cannot be a host name, a tag and a folder."""
     if NAME.fullmatch(str(name)):
         return []
-    return [f"{setting} '{name}' cannot be a host name and a tag: use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends."]
+    return [
+        f"{setting} '{name}' cannot be a host name and a tag: use 1 to 63 of a-z, 0-9 and -, with a letter or digit "
+        "at both ends."
+    ]
 
 
 def setting_problems(settings: dict[str, Any], systems: dict[str, Any]) -> list[str]:
     """All that is wrong with the settings themselves; the keys are those of the role without its prefix."""
     problems = name_problems(settings["name"]) + name_problems(settings["project"], "ec2_provision_project")
     if settings["os"] not in systems:
-        problems.append(f"There is no operating system '{settings['os']}' here: set ec2_provision_os to {', '.join(systems)}.")
+        problems.append(
+            f"There is no operating system '{settings['os']}' here: set ec2_provision_os to {', '.join(systems)}."
+        )
     if not isinstance(settings["allowed_cidrs"], list):
         problems.append("ec2_provision_allowed_cidrs must be a list such as [203.0.113.7/32].")
     else:
@@ -193,7 +239,9 @@ def setting_problems(settings: dict[str, Any], systems: dict[str, Any]) -> list[
     problems += tag_problems(settings["tags"])
     rules = 2 * max(1, len(settings["allowed_cidrs"])) + len(settings["extra_ingress"])
     if rules > RULES_PER_GROUP:
-        problems.append(f"{rules} rules are more than a security group takes ({RULES_PER_GROUP}): name fewer or wider ranges.")
+        problems.append(
+            f"{rules} rules are more than a security group takes ({RULES_PER_GROUP}): name fewer or wider ranges."
+        )
     return problems
 
 
@@ -202,58 +250,88 @@ def offer_problems(offer: dict[str, Any], settings: dict[str, Any], record: dict
     if record:
         if record["account_id"] != offer["account_id"]:
             return [
-                f"{settings['name']} was launched in AWS account {record['account_id']}, and these credentials are of account "
+                f"{settings['name']} was launched in AWS account {record['account_id']}, and these credentials are of "
+                "account "
                 f"{offer['account_id']}: use the credentials (or ec2_provision_profile) of the first."
             ]
         if record.get("endpoint") != offer["endpoint"]:
             return [
-                f"{settings['name']} was launched at {record.get('endpoint') or 'AWS'}, and now AWS_ENDPOINT_URL points to "
+                f"{settings['name']} was launched at {record.get('endpoint') or 'AWS'}, and now AWS_ENDPOINT_URL "
+                "points to "
                 f"{offer['endpoint'] or 'AWS'}: point it back, or choose another server name."
             ]
         if record["region"] != offer["region"]:
             return [
-                f"{settings['name']} was launched in {record['region']}, and ec2_provision_region is {offer['region']}: "
+                f"{settings['name']} was launched in {record['region']}, and ec2_provision_region is "
+                f"{offer['region']}: "
                 "a server cannot move; set the region back, or choose another server name."
             ]
         if record["disk_gb"] > int(settings["disk_gb"]):
-            return [f"{settings['name']} has a disk of {record['disk_gb']} GB, and a disk cannot shrink: set ec2_provision_disk_gb to that or more."]
+            return [
+                f"{settings['name']} has a disk of {record['disk_gb']} GB, and a disk cannot shrink: set "
+                "ec2_provision_disk_gb to that or more."
+            ]
         return []
     image = offer["image"]
     if not image:
         wanted = settings["image_id"] or f"of {settings['os']} for {offer['type']['architecture']}"
-        return [f"There is no image {wanted} in {offer['region']}: choose another ec2_provision_os, ec2_provision_image_id or ec2_provision_region."]
+        return [
+            f"There is no image {wanted} in {offer['region']}: choose another ec2_provision_os, "
+            "ec2_provision_image_id or ec2_provision_region."
+        ]
     if image["architecture"] != offer["type"]["architecture"]:
         return [
             f"The image {image['id']} is for {image['architecture']} and the type {offer['type']['name']} is "
             f"{offer['type']['architecture']}: choose another ec2_provision_image_id or ec2_provision_instance_type."
         ]
     if image["disk_gb"] > int(settings["disk_gb"]):
-        return [f"The image {image['id']} needs {image['disk_gb']} GB and ec2_provision_disk_gb is {settings['disk_gb']}: give at least that."]
+        return [
+            f"The image {image['id']} needs {image['disk_gb']} GB and ec2_provision_disk_gb is {settings['disk_gb']}: "
+            "give at least that."
+        ]
     return []
 
 
-def present_problems(found: dict[str, Any], offer: dict[str, Any], settings: dict[str, Any], public_key: str) -> list[str]:
+def present_problems(
+    found: dict[str, Any], offer: dict[str, Any], settings: dict[str, Any], public_key: str
+) -> list[str]:
     """What stands between what AWS has of a server and going on with it."""
     name, instances = settings["name"], found["instances"]
     if len(instances) > 1:
         ids = ", ".join(i["id"] for i in instances)
-        return [f"{len(instances)} instances bear the tags of {name} ({ids}): remove the tag Project from those that are not it, or terminate them."]
+        return [
+            f"{len(instances)} instances bear the tags of {name} ({ids}): remove the tag Project from those that are "
+            "not it, or terminate them."
+        ]
     if not instances:
         if found["strangers"]:
-            return [f"AWS has a {found['strangers'][0]} that this project did not make: remove it, or choose another server name."]
+            return [
+                f"AWS has a {found['strangers'][0]} that this project did not make: remove it, or choose another "
+                "server name."
+            ]
         if not offer["image"]:
-            return [f"The image that {name} was launched from is gone, and so is its instance: remove its record.yml and a current image is used."]
+            return [
+                f"The image that {name} was launched from is gone, and so is its instance: remove its record.yml and "
+                "a current image is used."
+            ]
         return []
     if instances[0]["disk_gb"] > int(settings["disk_gb"]):
-        return [f"{name} has a disk of {instances[0]['disk_gb']} GB, and a disk cannot shrink: set ec2_provision_disk_gb to that or more."]
+        return [
+            f"{name} has a disk of {instances[0]['disk_gb']} GB, and a disk cannot shrink: set ec2_provision_disk_gb "
+            "to that or more."
+        ]
     if not public_key:
         return [
-            f"{name} is there ({instances[0]['id']}), but its private key is not on this machine: bring back its state folder from the "
+            f"{name} is there ({instances[0]['id']}), but its private key is not on this machine: bring back its "
+            "state folder from the "
             "machine that launched it, or destroy it and launch it again."
         ]
     known = [key["public_key"] for key in found["key_pairs"] if key["name"] == instances[0]["key_name"]]
     if known and known[0] and known[0] != public_key:
-        return [f"{name} was launched with another SSH key than the present one: AWS cannot change it; give that key, or destroy the server first."]
+        return [
+            f"{name} was launched with another SSH key than the present one: AWS cannot change it; give that key, or "
+            "destroy the server first."
+        ]
     return []
 
 
@@ -277,21 +355,36 @@ def rules(allowed: list[str], jupyter_port: int, extra: list[dict[str, Any]]) ->
     def rule(port: int, cidr: str, why: str) -> dict[str, Any]:
         network = normalise(cidr)
         field = "cidr_ipv6" if ":" in network else "cidr_ip"
-        return {"proto": "tcp", "ports": [str(port)], field: network, "rule_desc": NOT_IN_DESCRIPTION.sub(" ", why)[:255]}
+        return {
+            "proto": "tcp",
+            "ports": [str(port)],
+            field: network,
+            "rule_desc": NOT_IN_DESCRIPTION.sub(" ", why)[:255],
+        }
 
-    wanted = [rule(port, cidr, why) for port, why in ((SSH_PORT, "SSH"), (int(jupyter_port), "JupyterLab")) for cidr in allowed]
+    wanted = [
+        rule(port, cidr, why)
+        for port, why in ((SSH_PORT, "SSH"), (int(jupyter_port), "JupyterLab"))
+        for cidr in allowed
+    ]
     wanted += [rule(int(one["port"]), str(one["cidr"]), str(one.get("reason") or "extra_ingress")) for one in extra]
     return [one for number, one in enumerate(wanted) if one not in wanted[:number]]
 
 
 def explain(result: dict[str, Any], doing: str, about: dict[str, str]) -> str:
     """One sentence for a failed AWS task: what failed, in AWS's words, and what to do."""
-    result = next((one for one in result.get("results") or [] if one.get("failed")), result)  # of a loop, the item that failed
+    result = next(
+        (one for one in result.get("results") or [] if one.get("failed")), result
+    )  # of a loop, the item that failed
     text = f"{result.get('msg', '')} {result.get('exception', '')}"
     framed = re.search(r"An error occurred \(([\w.]+)\) when calling the (\w+) operation[^:]*: (.+)", text)
     error = result.get("error") or {}
     code = str(error.get("code") or (framed[1] if framed else ""))
-    words = str(error.get("message") or (framed[3].splitlines()[0] if framed else result.get("msg", "no reason given"))).strip().rstrip(".")
+    words = (
+        str(error.get("message") or (framed[3].splitlines()[0] if framed else result.get("msg", "no reason given")))
+        .strip()
+        .rstrip(".")
+    )
     help_text = HELP.get(code, "").format(**about)
     return f"{doing} failed: {words}{f' ({code})' if code else ''}. {help_text}".strip()
 
@@ -301,18 +394,22 @@ def waited(result: dict[str, Any], name: str, address: str, seconds: int) -> str
     last = f"{result.get('stdout', '')} {result.get('stderr', '')}".strip().splitlines()
     if "host_keys" in result:
         return (
-            f"{name} did not print its SSH host keys on its console within {seconds} seconds: run the same command again, "
+            f"{name} did not print its SSH host keys on its console within {seconds} seconds: run the same command "
+            "again, "
             "or look at the instance's system log in the AWS console."
         )
     if last and "Host key verification failed" in " ".join(last):
         return (
-            f"{name} at {address} shows other SSH host keys than those known from its console: somebody may stand between. If you "
+            f"{name} at {address} shows other SSH host keys than those known from its console: somebody may stand "
+            "between. If you "
             "made new host keys yourself, remove its known_hosts file and run the same command again."
         )
     if result.get("rc") in {75, 255}:
         return (
-            f"{name} at {address} was not ready within {seconds} seconds ({last[-1] if last else 'no answer'}): run the same command again; "
-            "if it stays so, check that ec2_provision_allowed_cidrs holds your address, and the instance's system log in the AWS console."
+            f"{name} at {address} was not ready within {seconds} seconds ({last[-1] if last else 'no answer'}): run "
+            "the same command again; "
+            "if it stays so, check that ec2_provision_allowed_cidrs holds your address, and the instance's system log "
+            "in the AWS console."
         )
     return f"{name} at {address} cannot be worked on: {' '.join(last) or result.get('msg', 'no reason given')}."
 

@@ -20,7 +20,8 @@ def server_problems(name: str, components: Any, known: list[str]) -> list[str]:
     problems = []
     if not NAME.fullmatch(name):
         problems.append(
-            f"The server name '{name}' cannot be a host name and a tag: use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends."
+            f"The server name '{name}' cannot be a host name and a tag: use 1 to 63 of a-z, 0-9 and -, with a letter "
+            "or digit at both ends."
         )
     if not isinstance(components, list):
         return [*problems, "server_components must be a list of role names."]
@@ -36,7 +37,8 @@ def server_problems(name: str, components: Any, known: list[str]) -> list[str]:
 
 def port_clashes(ports: dict[str, Any]) -> list[str]:
     """Ports that two services want, or that are none; the keys are the settings' names."""
-    problems, owners = [], {}
+    problems: list[str] = []
+    owners: dict[int, str] = {}
     for setting, port in ports.items():
         if isinstance(port, bool) or not str(port).isdigit() or not 1 <= int(port) <= 65535:
             problems.append(f"{setting} is '{port}', which is not a port: give a number from 1 to 65535.")

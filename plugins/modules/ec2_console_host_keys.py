@@ -62,7 +62,9 @@ def read(ec2: Any, instance_id: str) -> str:
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleAWSModule(argument_spec={"instance_id": {"type": "str", "required": True}}, supports_check_mode=True)
+    module = AnsibleAWSModule(
+        argument_spec={"instance_id": {"type": "str", "required": True}}, supports_check_mode=True
+    )
     try:
         console = read(module.client("ec2"), module.params["instance_id"])
     except (aws.ClientError, aws.BotoCoreError) as error:

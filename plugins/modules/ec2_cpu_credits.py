@@ -7,7 +7,8 @@ DOCUMENTATION = """
 module: ec2_cpu_credits
 short_description: Standard CPU credits for a burstable instance
 description:
-  - A burstable type that runs out of credits slows down when they are "standard", and bills extra when "unlimited", which
+  - A burstable type that runs out of credits slows down when they are "standard", and bills extra when "unlimited",
+    which
     is what AWS chooses when an instance becomes burstable by a resize. amazon.aws can set this at launch only.
 options:
   instance_id: {description: The instance, type: str, required: true}
@@ -47,7 +48,9 @@ def standardise(ec2: Any, instance_id: str, check_mode: bool) -> str:
 
 def main() -> None:
     """Run as an Ansible module."""
-    module = AnsibleAWSModule(argument_spec={"instance_id": {"type": "str", "required": True}}, supports_check_mode=True)
+    module = AnsibleAWSModule(
+        argument_spec={"instance_id": {"type": "str", "required": True}}, supports_check_mode=True
+    )
     try:
         before = standardise(module.client("ec2"), module.params["instance_id"], module.check_mode)
     except (aws.ClientError, aws.BotoCoreError) as error:

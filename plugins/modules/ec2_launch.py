@@ -7,7 +7,8 @@ DOCUMENTATION = """
 module: ec2_launch
 short_description: Launch one instance, next zone at once on lack of capacity
 description:
-  - Makes one RunInstances call for each subnet, in order, until AWS takes one. amazon.aws.ec2_instance instead repeats the
+  - Makes one RunInstances call for each subnet, in order, until AWS takes one. amazon.aws.ec2_instance instead
+    repeats the
     same call for more than three minutes when a zone has no capacity.
   - Always launches. Look for an existing instance first.
 options:
@@ -78,13 +79,20 @@ def request(options: dict[str, Any], subnet: str) -> dict[str, Any]:
         "BlockDeviceMappings": [
             {
                 "DeviceName": options["root_device_name"],
-                "Ebs": {"VolumeSize": options["disk_gb"], "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True},
+                "Ebs": {
+                    "VolumeSize": options["disk_gb"],
+                    "VolumeType": "gp3",
+                    "Encrypted": True,
+                    "DeleteOnTermination": True,
+                },
             }
         ],
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "InstanceInitiatedShutdownBehavior": "stop",
         "DisableApiTermination": options["termination_protection"],
-        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")],
+        "TagSpecifications": [
+            {"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")
+        ],
     }
     if options["standard_credits"]:
         wanted["CreditSpecification"] = {"CpuCredits": "standard"}
@@ -126,7 +134,11 @@ def main() -> None:
     options = module.params
     zones = ", ".join(subnet["zone"] for subnet in options["subnets"])
     if module.check_mode:
-        module.exit_json(changed=True, full_zones=[], msg=f"Would launch {options['instance_type']} in the first of {zones} with room.")
+        module.exit_json(
+            changed=True,
+            full_zones=[],
+            msg=f"Would launch {options['instance_type']} in the first of {zones} with room.",
+        )
     # botocore would silently repeat the call: AWS answers a full zone with HTTP 500.
     ec2 = module.client("ec2", config=Config(retries={"total_max_attempts": 1}))
     try:
@@ -134,7 +146,9 @@ def main() -> None:
     except (aws.ClientError, aws.BotoCoreError) as error:
         module.fail_json_aws(error, msg=f"AWS did not launch {options['instance_type']}")
     if "error" in result:
-        module.fail_json_aws(result.pop("error"), msg=f"No room for {options['instance_type']} in any of {zones}", **result)
+        module.fail_json_aws(
+            result.pop("error"), msg=f"No room for {options['instance_type']} in any of {zones}", **result
+        )
     module.exit_json(changed=True, **result)
 
 

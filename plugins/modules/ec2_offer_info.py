@@ -7,12 +7,12 @@ DOCUMENTATION = """
 module: ec2_offer_info
 short_description: What AWS offers for a wished server
 description:
-  - Asks for the account behind the credentials, the region, the instance type, the zones that offer it, the image and the
-    network, and refuses in one sentence what cannot be had. Reads only; creates nothing.
+  - Asks for the account behind the credentials, the region, the instance type, the zones that offer it, the image and
+    the network, and refuses in one sentence what cannot be had. Reads only; creates nothing.
 options:
   instance_type: {description: The wished type, type: str, required: true}
   image_id: {description: Take this image. Empty means find one, type: str, default: ''}
-  image_parameters: {description: "Public SSM parameter that names the newest image, by architecture", type: dict, default: {}}
+  image_parameters: {description: "SSM parameter that names the newest image, by architecture", type: dict, default: {}}
   image_owner: {description: "Who publishes the image, for when the parameter cannot be read", type: str, default: ''}
   image_names: {description: "Name pattern of the image by architecture, for the same case", type: dict, default: {}}
   vpc_id: {description: Use this VPC. Empty means the server's own or the default one, type: str, default: ''}
@@ -39,7 +39,7 @@ arn: {description: Who the credentials belong to, type: str, returned: always}
 endpoint: {description: The API endpoint when it is not AWS's own, type: str, returned: always}
 type: {description: "name, architecture, vcpus, memory_gib, burstable", type: dict, returned: always}
 zones: {description: Zones of the region that offer the type, type: list, returned: always}
-image: {description: "id, name, root_device_name, disk_gb, architecture; empty when a given image is gone", type: dict, returned: always}
+image: {description: "id, name, architecture, root_device_name, disk_gb; or empty", type: dict, returned: always}
 network: {description: "vpc_id and subnets (id, zone) of the zones that offer the type; empty when a VPC must be made",
   type: dict, returned: always}
 """
@@ -59,7 +59,13 @@ WAYS_OUT = (
     "run `aws configure` (or `aws sso login`, or set ec2_provision_profile) to use your AWS account, "
     "or `make demo` to try everything on this machine without one."
 )
-WRONG_CREDENTIALS = {"AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException", "InvalidAccessKeyId"}
+WRONG_CREDENTIALS = {
+    "AuthFailure",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+    "InvalidAccessKeyId",
+}
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 FORBIDDEN = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 HOME_REGION = "us-east-1"
@@ -92,13 +98,20 @@ def explain(error: Exception, doing: str) -> str:
         return f"No AWS credentials were found ({text}): {WAYS_OUT}"
     if isinstance(error, aws.PartialCredentialsError):
         return f"The AWS credentials are incomplete ({text}): {WAYS_OUT}"
-    if code in EXPIRED or isinstance(error, (aws.TokenRetrievalError, aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError)):
-        return f"The AWS credentials have expired ({text}): sign in again (`aws sso login`, or new keys), then run the same command."
+    if code in EXPIRED or isinstance(
+        error, (aws.TokenRetrievalError, aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError)
+    ):
+        return f"The AWS credentials have expired ({text}): sign in again (`aws sso login`, or new keys), then run "
+        "the same command."
     if code in WRONG_CREDENTIALS:
         return f"AWS does not accept these credentials ({code}: {text}): {WAYS_OUT}"
     if code in FORBIDDEN:
-        return f"These credentials may not {doing} ({code}: {text}): ask whoever runs the AWS account for that permission."
-    if isinstance(error, (aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ReadTimeoutError, aws.ConnectionError)):
+        return (
+            f"These credentials may not {doing} ({code}: {text}): ask whoever runs the AWS account for that permission."
+        )
+    if isinstance(
+        error, (aws.EndpointConnectionError, aws.ConnectTimeoutError, aws.ReadTimeoutError, aws.ConnectionError)
+    ):
         return f"AWS cannot be reached ({text}): check your network, and AWS_ENDPOINT_URL if you set it."
     return f"AWS would not {doing} ({code + ': ' if code else ''}{text})."
 
@@ -109,14 +122,20 @@ def check_region(region: str, known: list[str], ask: Any) -> None:
         return
     status = {r["RegionName"]: r.get("OptInStatus", "") for r in ask(AllRegions=True)["Regions"]}
     if region not in status:
-        raise Refusal(f"There is no AWS region '{region}': correct ec2_provision_region.{nearest(region, sorted({*known, *status}))}")
+        raise Refusal(
+            f"There is no AWS region '{region}': correct "
+            f"ec2_provision_region.{nearest(region, sorted({*known, *status}))}"
+        )
 
 
 def check_enabled(region: str, ask: Any) -> None:
     """Refuse a region that exists but is switched off for this account: AWS calls that wrong credentials."""
     status = {r["RegionName"]: r.get("OptInStatus", "") for r in ask(AllRegions=True)["Regions"]}
     if status.get(region) == "not-opted-in":
-        raise Refusal(f"The region {region} is not switched on in this account: enable it in the AWS console, or choose another ec2_provision_region.")
+        raise Refusal(
+            f"The region {region} is not switched on in this account: enable it in the AWS console, or choose another "
+            "ec2_provision_region."
+        )
 
 
 def find_type(ec2: Any, wanted: str, region: str) -> dict[str, Any]:
@@ -129,7 +148,9 @@ def find_type(ec2: Any, wanted: str, region: str) -> dict[str, Any]:
         types = list(ec2.meta.service_model.shape_for("InstanceType").enum)
         if wanted in types:
             raise not_offered(wanted, region) from error
-        raise Refusal(f"There is no instance type '{wanted}': correct ec2_provision_instance_type.{nearest(wanted, types)}") from error
+        raise Refusal(
+            f"There is no instance type '{wanted}': correct ec2_provision_instance_type.{nearest(wanted, types)}"
+        ) from error
     return {
         "name": wanted,
         "architecture": "arm64" if "arm64" in found["ProcessorInfo"]["SupportedArchitectures"] else "x86_64",
@@ -141,7 +162,10 @@ def find_type(ec2: Any, wanted: str, region: str) -> dict[str, Any]:
 
 def not_offered(wanted: str, region: str) -> Refusal:
     """The sentence for a type that exists elsewhere."""
-    return Refusal(f"The instance type {wanted} is not offered in {region}: choose another ec2_provision_instance_type or ec2_provision_region.")
+    return Refusal(
+        f"The instance type {wanted} is not offered in {region}: choose another ec2_provision_instance_type or "
+        "ec2_provision_region."
+    )
 
 
 def find_zones(ec2: Any, wanted: str, region: str) -> list[str]:
@@ -181,7 +205,11 @@ def find_image(ec2: Any, ssm: Any, options: dict[str, Any], architecture: str) -
         return {}
     image = max(images, key=lambda one: one["CreationDate"])
     root = image.get("RootDeviceName", "/dev/xvda")
-    sizes = [b["Ebs"].get("VolumeSize", 0) for b in image.get("BlockDeviceMappings", []) if b.get("DeviceName") == root and "Ebs" in b]
+    sizes = [
+        b["Ebs"].get("VolumeSize", 0)
+        for b in image.get("BlockDeviceMappings", [])
+        if b.get("DeviceName") == root and "Ebs" in b
+    ]
     return {
         "id": image["ImageId"],
         "name": image.get("Name", ""),
@@ -192,13 +220,19 @@ def find_image(ec2: Any, ssm: Any, options: dict[str, Any], architecture: str) -
 
 
 def find_network(ec2: Any, options: dict[str, Any], zones: list[str]) -> dict[str, Any]:
-    """The subnets that may take the server: of the given subnet, the given VPC, the server's own VPC, or the default one."""
+    """The subnets that may take it: the given one, or those of the given VPC, the server's own, or the default one."""
 
     def subnets(**filters: str) -> list[dict[str, Any]]:
-        return list(ec2.describe_subnets(Filters=[{"Name": k.replace("_", "-"), "Values": [v]} for k, v in filters.items()])["Subnets"])
+        return list(
+            ec2.describe_subnets(Filters=[{"Name": k.replace("_", "-"), "Values": [v]} for k, v in filters.items()])[
+                "Subnets"
+            ]
+        )
 
     def vpc(**filters: str) -> str:
-        found = ec2.describe_vpcs(Filters=[{"Name": k.replace("__", ":"), "Values": [v]} for k, v in filters.items()])["Vpcs"]
+        found = ec2.describe_vpcs(Filters=[{"Name": k.replace("__", ":"), "Values": [v]} for k, v in filters.items()])[
+            "Vpcs"
+        ]
         return found[0]["VpcId"] if found else ""
 
     given, own = options["vpc_id"], ""
@@ -207,7 +241,10 @@ def find_network(ec2: Any, options: dict[str, Any], zones: list[str]) -> dict[st
         if not found:
             raise Refusal(f"There is no subnet {options['subnet_id']} in this region: correct ec2_provision_subnet_id.")
         if given and found[0]["VpcId"] != given:
-            raise Refusal(f"The subnet {options['subnet_id']} is in {found[0]['VpcId']}, not in {given}: correct ec2_provision_vpc_id or ec2_provision_subnet_id.")
+            raise Refusal(
+                f"The subnet {options['subnet_id']} is in {found[0]['VpcId']}, not in {given}: correct "
+                "ec2_provision_vpc_id or ec2_provision_subnet_id."
+            )
         chosen, where = found[0]["VpcId"], f"the subnet {options['subnet_id']}"
     elif given:
         found = subnets(vpc_id=given)
@@ -232,20 +269,31 @@ def find_network(ec2: Any, options: dict[str, Any], zones: list[str]) -> dict[st
     usable = sorted((s for s in found if s["AvailabilityZone"] in zones), key=lambda s: str(s["AvailabilityZone"]))
     if not usable:
         raise Refusal(
-            f"The instance type {options['instance_type']} is offered in {', '.join(zones)}, but {where} has no subnet there: "
+            f"The instance type {options['instance_type']} is offered in {', '.join(zones)}, but {where} has no "
+            "subnet there: "
             "choose another ec2_provision_subnet_id, ec2_provision_vpc_id or ec2_provision_instance_type."
         )
-    return {"vpc_id": chosen, "made": bool(own), "subnets": [{"id": s["SubnetId"], "zone": s["AvailabilityZone"]} for s in usable]}
+    return {
+        "vpc_id": chosen,
+        "made": bool(own),
+        "subnets": [{"id": s["SubnetId"], "zone": s["AvailabilityZone"]} for s in usable],
+    }
 
 
 def survey(module: Any) -> dict[str, Any]:
     """Ask in the order in which a person would want to know."""
     region, options = module.region or HOME_REGION, module.params
     if bool(options.get("access_key")) != bool(options.get("secret_key")):
-        raise Refusal(f"The AWS credentials are incomplete (one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is not set): {WAYS_OUT}")
+        raise Refusal(
+            "The AWS credentials are incomplete (one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is not set): "
+            f"{WAYS_OUT}"
+        )
     profiles = boto3.session.Session().available_profiles
     if options.get("profile") and options["profile"] not in profiles:
-        raise Refusal(f"There is no AWS profile '{options['profile']}': correct ec2_provision_profile.{nearest(options['profile'], profiles)}")
+        raise Refusal(
+            f"There is no AWS profile '{options['profile']}': correct "
+            f"ec2_provision_profile.{nearest(options['profile'], profiles)}"
+        )
     known = boto3.session.Session().get_available_regions("ec2", partition_name=partition(region))
     first = region if region in known else HOME_REGION
     doing = "say whose they are"
@@ -280,7 +328,9 @@ def survey(module: Any) -> dict[str, Any]:
 
 def partition(region: str) -> str:
     """The part of AWS that a region belongs to."""
-    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get("us-gov" if region.startswith("us-gov") else region.split("-")[0], "aws")
+    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(
+        "us-gov" if region.startswith("us-gov") else region.split("-")[0], "aws"
+    )
 
 
 def refuse(module: Any, sentence: str) -> NoReturn:

@@ -7,13 +7,13 @@ DOCUMENTATION = """
 module: ec2_server_info
 short_description: What AWS has of one server
 description:
-  - Finds instance, volumes, network interfaces, key pair, security group and VPC by the tags Project and Name, never by
-    image, type or address, so that changing those never makes a second server. Reads only.
+  - Finds instance, volumes, network interfaces, key pair, security group and VPC by the tags Project and Name, never
+    by image, type or address, so that changing those never makes a second server. Reads only.
 options:
   project: {description: Value of the Project tag, type: str, required: true}
   name: {description: Value of the Name tag, type: str, required: true}
   resource_name: {description: Name of its key pair and its security group, type: str, required: true}
-  tags: {description: Tags that everything should bear; what deviates is listed in C(mistagged), type: dict, default: {}}
+  tags: {description: Tags that everything should bear; see mistagged, type: dict, default: {}}
 author: [The project's authors]
 """
 
@@ -31,8 +31,8 @@ leaving: {description: Ids of instances that are shutting down, type: list, retu
 key_pairs: {description: Key pairs with their public key, type: list, returned: always}
 security_groups: {description: Security groups, type: list, returned: always}
 vpcs: {description: VPCs made for this server, type: list, returned: always}
-strangers: {description: Key pairs and security groups that have the name but not the tags, type: list, returned: always}
-mistagged: {description: "Ids of volumes, network interfaces and key pairs whose tags differ", type: list, returned: always}
+strangers: {description: Key pairs and groups that have the name but not the tags, type: list, returned: always}
+mistagged: {description: "Volumes, network interfaces, key pairs whose tags differ", type: list, returned: always}
 """
 
 from typing import Any
@@ -83,7 +83,9 @@ def describe_instance(ec2: Any, instance: dict[str, Any]) -> dict[str, Any]:
         "cpu_credits": credit,
         "root_volume_id": root_id,
         "disk_gb": sizes.get(root_id, 0),
-        "security_group_ids": sorted({g["GroupId"] for n in instance.get("NetworkInterfaces", []) for g in n.get("Groups", [])}),
+        "security_group_ids": sorted(
+            {g["GroupId"] for n in instance.get("NetworkInterfaces", []) for g in n.get("Groups", [])}
+        ),
         "tags": tags_of(instance),
         "parts": {v["VolumeId"]: tags_of(v) for v in volumes}
         | {n["NetworkInterfaceId"]: {} for n in instance.get("NetworkInterfaces", [])},
@@ -94,22 +96,30 @@ def survey(ec2: Any, options: dict[str, Any], tags: dict[str, str]) -> dict[str,
     """All of it, in few calls."""
     project, name, resource = options["project"], options["name"], options["resource_name"]
     mine = by_tags(project, name)
-    pages = ec2.get_paginator("describe_instances").paginate(Filters=[*mine, {"Name": "instance-state-name", "Values": ALIVE}])
+    pages = ec2.get_paginator("describe_instances").paginate(
+        Filters=[*mine, {"Name": "instance-state-name", "Values": ALIVE}]
+    )
     found = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
     leaving = [i["InstanceId"] for i in found if i["State"]["Name"] == "shutting-down"]
     instances = [describe_instance(ec2, i) for i in found if i["InstanceId"] not in leaving]
     interfaces = [part for i in instances for part in i["parts"] if part.startswith("eni-")]
     if interfaces:
         for one in ec2.describe_network_interfaces(NetworkInterfaceIds=interfaces)["NetworkInterfaces"]:
-            next(i for i in instances if one["NetworkInterfaceId"] in i["parts"])["parts"][one["NetworkInterfaceId"]] = tags_of(one, "TagSet")
-    keys = ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": [resource]}], IncludePublicKey=True)["KeyPairs"]
+            next(i for i in instances if one["NetworkInterfaceId"] in i["parts"])["parts"][
+                one["NetworkInterfaceId"]
+            ] = tags_of(one, "TagSet")
+    keys = ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": [resource]}], IncludePublicKey=True)[
+        "KeyPairs"
+    ]
     groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [resource]}])["SecurityGroups"]
     vpcs = ec2.describe_vpcs(Filters=mine)["Vpcs"]
 
     def is_mine(thing: dict[str, Any]) -> bool:
         return {"Project": project, "Name": name}.items() <= tags_of(thing).items()
 
-    parts = {part: has for i in instances for part, has in i["parts"].items()} | {k["KeyPairId"]: tags_of(k) for k in keys if is_mine(k)}
+    parts = {part: has for i in instances for part, has in i["parts"].items()} | {
+        k["KeyPairId"]: tags_of(k) for k in keys if is_mine(k)
+    }
     return {
         "instances": instances,
         "leaving": leaving,
@@ -139,7 +149,9 @@ def main() -> None:
     )
     options = module.params
     if not options["project"] or not options["name"]:
-        module.fail_json(msg="project and name must not be empty: they are what tells this server's things from all others.")
+        module.fail_json(
+            msg="project and name must not be empty: they are what tells this server's things from all others."
+        )
     wanted = {key: str(value) for key, value in options["tags"].items()}
     try:
         result = survey(module.client("ec2"), options, wanted)

@@ -30,12 +30,18 @@ class Account:
             self.port = free.getsockname()[1]
         self.lab = {"LAB_DIR": str(folder), "LAB_NAME": f"refusals-{worker}", "LAB_PORT": str(self.port)}
         self.command("up", "--api-only")
-        lines = [line.removeprefix("export ").split("=", 1) for line in (folder / "env").read_text().splitlines() if "=" in line]
-        self.keys = {name: value for name, value in lines}
+        lines = [
+            line.removeprefix("export ").split("=", 1)
+            for line in (folder / "env").read_text().splitlines()
+            if "=" in line
+        ]
+        self.keys = dict(lines)
 
     def command(self, *arguments: str) -> None:
         """Run `python -m lab`."""
-        subprocess.run([sys.executable, "-m", "lab", *arguments], cwd=PROJECT, env={**os.environ, **self.lab}, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "lab", *arguments], cwd=PROJECT, env={**os.environ, **self.lab}, check=True
+        )
 
     def client(self, region: str = "us-west-2") -> Any:
         """A client with the right keys."""
@@ -54,7 +60,9 @@ class Account:
             "instances": len(ec2.describe_instances()["Reservations"]),
             "volumes": len(ec2.describe_volumes()["Volumes"]),
             "key pairs": len(ec2.describe_key_pairs()["KeyPairs"]),
-            "security groups": len([g for g in ec2.describe_security_groups()["SecurityGroups"] if g["GroupName"] != "default"]),
+            "security groups": len(
+                [g for g in ec2.describe_security_groups()["SecurityGroups"] if g["GroupName"] != "default"]
+            ),
             "VPCs": len([v for v in ec2.describe_vpcs()["Vpcs"] if not v["IsDefault"]]),
         }
 
@@ -76,7 +84,9 @@ def certificate(key: ec.EllipticCurvePrivateKey, days: int) -> bytes:
     """A certificate for demo that ends so many days from now."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "demo")])
     end = datetime.now(UTC) + timedelta(days=days)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), end - timedelta(days=90), end)
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), end - timedelta(days=90), end
+    )
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("demo")]), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
@@ -90,6 +100,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, days in (("good", 60), ("old", -1)):
         key = ec.generate_private_key(ec.SECP256R1())
         (folder / f"{name}.crt").write_bytes(certificate(key, days))
-        pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
         (folder / f"{name}.key").write_bytes(pem)
     return folder

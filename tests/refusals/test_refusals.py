@@ -1,4 +1,4 @@
-"""Bad input: one sentence, nothing created, an exit code that is not 0, within seconds. One row is one way to be wrong."""
+"""Bad input: one sentence, nothing created, an exit code that is not 0. One row is one way to be wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 KERNEL = {"name": "py313", "packages": ["python=3.13"]}
 NOTHING = {"instances": 0, "volumes": 0, "key pairs": 0, "security groups": 0, "VPCs": 0}
 FULL = ["RunInstances", "InsufficientInstanceCapacity", "We currently do not have sufficient capacity."]
-QUOTA = ["RunInstances", "VcpuLimitExceeded", "You have requested more vCPU capacity than your current vCPU limit of 0 allows."]
+QUOTA = [
+    "RunInstances",
+    "VcpuLimitExceeded",
+    "You have requested more vCPU capacity than your current vCPU limit of 0 allows.",
+]
 
 
 @dataclass
@@ -38,24 +42,34 @@ ROWS = {
         "or `make demo` to try everything on this machine without one.",
         keys={"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
     ),
-    "half of the credentials": Row("The AWS credentials are incomplete (one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is not set): ", keys={"AWS_SECRET_ACCESS_KEY": ""}),
-    "wrong credentials": Row("AWS does not accept these credentials (AuthFailure: ", keys={"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}),
+    "half of the credentials": Row(
+        "The AWS credentials are incomplete (one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is not set): ",
+        keys={"AWS_SECRET_ACCESS_KEY": ""},
+    ),
+    "wrong credentials": Row(
+        "AWS does not accept these credentials (AuthFailure: ", keys={"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}
+    ),
     "expired credentials": Row(
         "The AWS credentials have expired (The security token included in the request is expired): sign in again",
         fault=["GetCallerIdentity", "ExpiredToken", "The security token included in the request is expired"],
     ),
     "credentials without permission": Row(
-        "These credentials may not look at what this region offers (UnauthorizedOperation: You are not authorized to perform this operation): "
+        "These credentials may not look at what this region offers (UnauthorizedOperation: You are not authorized to "
+        "perform this operation): "
         "ask whoever runs the AWS account for that permission.",
         fault=["DescribeInstanceTypes", "UnauthorizedOperation", "You are not authorized to perform this operation."],
     ),
-    "no such profile": Row("There is no AWS profile 'wrok': correct ec2_provision_profile.", {"ec2_provision_profile": "wrok"}),
+    "no such profile": Row(
+        "There is no AWS profile 'wrok': correct ec2_provision_profile.", {"ec2_provision_profile": "wrok"}
+    ),
     "AWS out of reach": Row("AWS cannot be reached (", keys={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}),
     "region misspelt": Row(
-        "There is no AWS region 'us-wst-2': correct ec2_provision_region. Did you mean us-west-2", {"ec2_provision_region": "us-wst-2"}
+        "There is no AWS region 'us-wst-2': correct ec2_provision_region. Did you mean us-west-2",
+        {"ec2_provision_region": "us-wst-2"},
     ),
     "unknown OS": Row(
-        "There is no operating system 'debian14' here: set ec2_provision_os to debian13, debian12, ubuntu2404, ubuntu2204, amazonlinux2023.",
+        "There is no operating system 'debian14' here: set ec2_provision_os to debian13, debian12, ubuntu2404, "
+        "ubuntu2204, amazonlinux2023.",
         {"ec2_provision_os": "debian14"},
     ),
     "unknown image": Row(
@@ -67,7 +81,8 @@ ROWS = {
         {"ec2_provision_instance_type": "t3.lagre"},
     ),
     "type not offered": Row(
-        "The instance type u-24tb1.112xlarge is not offered in us-west-1: choose another ec2_provision_instance_type or ec2_provision_region.",
+        "The instance type u-24tb1.112xlarge is not offered in us-west-1: choose another ec2_provision_instance_type "
+        "or ec2_provision_region.",
         {"ec2_provision_instance_type": "u-24tb1.112xlarge", "ec2_provision_region": "us-west-1"},
     ),
     "CIDR that is none": Row(
@@ -75,11 +90,13 @@ ROWS = {
         {"ec2_provision_allowed_cidrs": ["300.1.1.1/32"]},
     ),
     "half the internet": Row(
-        "'0.0.0.0/1' in ec2_provision_allowed_cidrs is a good part of the internet: write 0.0.0.0/0 if you mean everybody, or a narrower range.",
+        "'0.0.0.0/1' in ec2_provision_allowed_cidrs is a good part of the internet: write 0.0.0.0/0 if you mean "
+        "everybody, or a narrower range.",
         {"ec2_provision_allowed_cidrs": ["0.0.0.0/1", "128.0.0.0/1"]},
     ),
     "world-open port not named": Row(
-        "ec2_provision_extra_ingress entry 1 would open port 8050 to the whole internet without a reason: add `reason:` to say why, "
+        "ec2_provision_extra_ingress entry 1 would open port 8050 to the whole internet without a reason: add "
+        "`reason:` to say why, "
         "or give a narrower cidr.",
         {"ec2_provision_extra_ingress": [{"port": 8050, "cidr": "0.0.0.0/0"}]},
     ),
@@ -87,25 +104,34 @@ ROWS = {
         "name the addresses that may reach the server in ec2_provision_allowed_cidrs, such as [203.0.113.7/32].",
         {"ec2_provision_caller_ip_url": "http://127.0.0.1:9/"},
     ),
-    "port clash with SSH": Row("jupyter_tls_port and SSH both want port 22: change one of them.", {"jupyter_tls_port": 22}),
+    "port clash with SSH": Row(
+        "jupyter_tls_port and SSH both want port 22: change one of them.", {"jupyter_tls_port": 22}
+    ),
     "port clash with an extra port": Row(
-        "ec2_provision_extra_ingress entry 1 opens port 443, which JupyterLab has: use ec2_provision_allowed_cidrs for that one.",
+        "ec2_provision_extra_ingress entry 1 opens port 443, which JupyterLab has: use ec2_provision_allowed_cidrs "
+        "for that one.",
         {"ec2_provision_extra_ingress": [{"port": 443, "cidr": "203.0.113.7"}]},
     ),
-    "port that is none": Row("jupyter_tls_port is '70000', which is not a port: give a number from 1 to 65535.", {"jupyter_tls_port": 70000}),
+    "port that is none": Row(
+        "jupyter_tls_port is '70000', which is not a port: give a number from 1 to 65535.", {"jupyter_tls_port": 70000}
+    ),
     "disk too small": Row(
-        "ec2_provision_disk_gb is 8, too small for the system and its kernels: give at least 16.", {"ec2_provision_disk_gb": 8}
+        "ec2_provision_disk_gb is 8, too small for the system and its kernels: give at least 16.",
+        {"ec2_provision_disk_gb": 8},
     ),
     "server name": Row(
-        "The server name 'My_Server' cannot be a host name and a tag: use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends.",
+        "The server name 'My_Server' cannot be a host name and a tag: use 1 to 63 of a-z, 0-9 and -, with a letter or "
+        "digit at both ends.",
         server="My_Server",
     ),
     "server name too long": Row("cannot be a host name and a tag: use 1 to 63 of", server="a" * 64),
     "tag that is identity": Row(
-        "ec2_provision_tags sets Name, which is how the server is found again: choose another key.", {"ec2_provision_tags": {"Name": "other"}}
+        "ec2_provision_tags sets Name, which is how the server is found again: choose another key.",
+        {"ec2_provision_tags": {"Name": "other"}},
     ),
     "unknown component": Row(
-        "server_components names 'anaconda_kernel', and there is no such role: correct it. Did you mean anaconda_kernels?",
+        "server_components names 'anaconda_kernel', and there is no such role: correct it. Did you mean "
+        "anaconda_kernels?",
         {"server_components": ["base", "anaconda_kernel"]},
     ),
     "SSH key missing": Row(
@@ -113,11 +139,13 @@ ROWS = {
         {"ec2_provision_key_public_file": "{files}/none.pub", "ec2_provision_key_private_file": "{files}/one"},
     ),
     "SSH key, only one half": Row(
-        "Give both ec2_provision_key_public_file and ec2_provision_key_private_file, or none of them and a key is made.",
+        "Give both ec2_provision_key_public_file and ec2_provision_key_private_file, or none of them and a key is "
+        "made.",
         {"ec2_provision_key_public_file": "{files}/one.pub"},
     ),
     "SSH keys mixed up": Row(
-        "ec2_provision_key_public_file names a private key: name the file that ends in .pub; the private half never leaves this machine.",
+        "ec2_provision_key_public_file names a private key: name the file that ends in .pub; the private half never "
+        "leaves this machine.",
         {"ec2_provision_key_public_file": "{files}/one", "ec2_provision_key_private_file": "{files}/one.pub"},
     ),
     "SSH keys of two pairs": Row(
@@ -129,21 +157,25 @@ ROWS = {
         {"jupyter_tls_certificate_file": "{files}/good.crt", "jupyter_tls_key_file": "{files}/old.key"},
     ),
     "certificate expired": Row(
-        "old.crt expired on ", {"jupyter_tls_certificate_file": "{files}/old.crt", "jupyter_tls_key_file": "{files}/old.key"}
+        "old.crt expired on ",
+        {"jupyter_tls_certificate_file": "{files}/old.crt", "jupyter_tls_key_file": "{files}/old.key"},
     ),
     "password too short": Row("has 8 characters; give at least 12,", {"jupyter_tls_password": "password"}),
     "kernel named twice": Row(
-        "Kernel py313 is in the list 2 times: give each its own name.", {"anaconda_kernels_kernels": [KERNEL, {**KERNEL, "name": "PY313"}]}
+        "Kernel py313 is in the list 2 times: give each its own name.",
+        {"anaconda_kernels_kernels": [KERNEL, {**KERNEL, "name": "PY313"}]},
     ),
     "kernel with an unknown field": Row(
-        "Kernel py313 has the unknown field package: known are ", {"anaconda_kernels_kernels": [{**KERNEL, "package": ["numpy"]}]}
+        "Kernel py313 has the unknown field package: known are ",
+        {"anaconda_kernels_kernels": [{**KERNEL, "package": ["numpy"]}]},
     ),
     "SHA-256 that is none": Row(
         "The SHA-256 of the installer for x86_64 is 'abc': it has 64 hexadecimal digits.",
         {"anaconda_kernels_installer_sha256": {"x86_64": "abc"}},
     ),
     "installer out of reach": Row(
-        "http://127.0.0.1:9/installer.sh cannot be reached ([Errno 111] Connection refused): check your network, or set "
+        "http://127.0.0.1:9/installer.sh cannot be reached ([Errno 111] Connection refused): check your network, or "
+        "set "
         "anaconda_kernels_installer_url to a place that can be.",
         {
             "preflight_check_sources": True,
@@ -153,19 +185,24 @@ ROWS = {
         },
     ),
     "channel out of reach": Row(
-        "http://127.0.0.1:9/ours/noarch/repodata.json cannot be reached ([Errno 111] Connection refused): check your network, or set "
+        "http://127.0.0.1:9/ours/noarch/repodata.json cannot be reached ([Errno 111] Connection refused): check your "
+        "network, or set "
         "anaconda_kernels_channels to a place that can be.",
         {"preflight_check_sources": True, "anaconda_kernels_channels": ["http://127.0.0.1:9/ours"]},
     ),
     "no capacity in any zone": Row(
-        "demo: Launch in the first zone with room failed: We currently do not have sufficient capacity (InsufficientInstanceCapacity). "
-        "AWS has no free m7i-flex.large in us-west-2a, us-west-2b, us-west-2c, us-west-2d now: try again later, or choose another "
+        "demo: Launch in the first zone with room failed: We currently do not have sufficient capacity "
+        "(InsufficientInstanceCapacity). "
+        "AWS has no free m7i-flex.large in us-west-2a, us-west-2b, us-west-2c, us-west-2d now: try again later, or "
+        "choose another "
         "ec2_provision_instance_type or ec2_provision_region.",
         fault=FULL,
     ),
     "quota": Row(
-        "demo: Launch in the first zone with room failed: You have requested more vCPU capacity than your current vCPU limit of 0 allows "
-        "(VcpuLimitExceeded). Your account's quota of vCPUs for this family is used up in us-west-2: terminate something,",
+        "demo: Launch in the first zone with room failed: You have requested more vCPU capacity than your current "
+        "vCPU limit of 0 allows "
+        "(VcpuLimitExceeded). Your account's quota of vCPUs for this family is used up in us-west-2: terminate "
+        "something,",
         fault=QUOTA,
     ),
     "no default VPC": Row(
@@ -195,7 +232,9 @@ def test_refused(row: Row, account: Any, files: Path, tmp_path: Path) -> None:
         "preflight_check_sources": False,
         **json.loads(json.dumps(row.given).replace("{files}", str(files))),
     }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "LAB_"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "LAB_"))
+    }
     environment |= {"HOME": str(tmp_path), "ANSIBLE_NOCOLOR": "1", **account.keys, **row.keys}
     environment = {name: value for name, value in environment.items() if value}
     if row.fault:

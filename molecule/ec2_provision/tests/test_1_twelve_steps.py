@@ -1,4 +1,4 @@
-"""Create, again, modify, again, delete, delete what is gone: each in check mode first, each compared with what the API has."""
+"""Create, again, modify, again, delete, delete what is gone: first in check mode, compared with what the API has."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_02_create(cloud: Any) -> None:
     assert instance["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
     assert instance["BlockDeviceMappings"][0]["DeviceName"] == image["RootDeviceName"]
     assert (volume["Size"], volume["VolumeType"], volume["Encrypted"]) == (30, "gp3", True)
-    behaviour = cloud.ec2.describe_instance_attribute(InstanceId=kept["instance_id"], Attribute="instanceInitiatedShutdownBehavior")
+    behaviour = cloud.ec2.describe_instance_attribute(
+        InstanceId=kept["instance_id"], Attribute="instanceInitiatedShutdownBehavior"
+    )
     assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "stop"
     assert rules(cloud) == {(22, "198.18.0.1/32"), (443, "198.18.0.1/32")}
     assert (cloud.state / "id_ed25519.pub").read_text().split()[1] == key["PublicKey"].split()[1]
@@ -94,8 +96,8 @@ def test_06_modify(cloud: Any) -> None:
     assert after["public_ip"] == instance["PublicIpAddress"]
     assert f"HostName {instance['PublicIpAddress']}\n" in (cloud.state / "ssh_config").read_text()
     assert cloud.ec2.describe_volumes()["Volumes"][0]["Size"] == after["disk_gb"] == 40
-    credits = cloud.ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
-    assert credits["InstanceCreditSpecifications"][0]["CpuCredits"] == "standard"
+    credit = cloud.ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
+    assert credit["InstanceCreditSpecifications"][0]["CpuCredits"] == "standard"
     everybody = {(port, cidr) for port in (22, 443) for cidr in ("203.0.113.7/32", "2001:db8::/48")}
     assert rules(cloud) == everybody | {(8050, "198.51.100.0/24")}
     assert after["open_ports"] == [22, 443, 8050]

@@ -1,4 +1,4 @@
-"""What happens to a server in the world: full zones, lost files, stops, failures, a missing network. The tests build on each other."""
+"""What happens to a server in the world: full zones, lost files, stops, failures. The tests build on each other."""
 
 from __future__ import annotations
 
@@ -87,7 +87,10 @@ def test_own_network_where_there_is_none(cloud: Any) -> None:
     assert cloud.things() == NOTHING
     cloud.fault(*FULL)
     run = cloud.run("converge.yml", good=False)
-    assert "AWS has no free m7i-flex.large in us-west-2a, us-west-2b, us-west-2c, us-west-2d now: try again later" in sentence(run)
+    assert (
+        "AWS has no free m7i-flex.large in us-west-2a, us-west-2b, us-west-2c, us-west-2d now: try again later"
+        in sentence(run)
+    )
     assert cloud.things() == NOTHING
     assert not cloud.state.exists()
     cloud.fault("--clear")
