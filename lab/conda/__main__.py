@@ -15,7 +15,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     build_parser = commands.add_parser("build", help="make DIR/channel, DIR/<installer>.sh and DIR/manifest.json")
     build_parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    build_parser.add_argument("--cache", type=Path, metavar="DIR", help="downloads and packages, by hash (default: OUT/cache)")
+    build_parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="downloads and packages, by hash (default: OUT/cache)"
+    )
     build_parser.add_argument("--mirror", help="Debian mirror (default: the one this host uses)")
     commands.add_parser("lock", help="resolve the wheels anew and write locks/ (needs the Python package uv)")
     arguments = parser.parse_args()

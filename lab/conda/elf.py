@@ -66,7 +66,8 @@ def bundle(stage: Path, where: str, libraries: dict[str, Path], droppable: str =
     target.mkdir(parents=True, exist_ok=True)
     binaries = [path for path in stage.rglob("*") if is_elf(path)]
     own = {path.name for path in binaries}
-    todo, done, lost = list(binaries), set(own), {}
+    todo, done = list(binaries), set(own)
+    lost: dict[Path, str] = {}
     with ThreadPoolExecutor() as threads:
         while todo:
             found = dict(zip(todo, threads.map(needed, todo), strict=True))

@@ -124,7 +124,12 @@ def build(channel: Path, records: list[dict[str, Any]], out: Path, cache: Path, 
         (prefix / ".stand_in_text_files").write_text("".join(f"{name}\n" for name in texts), encoding="utf-8")
         payload, size = _archive(prefix)
     glibc = max(
-        (depend.split(">=")[1].split(",")[0] for r in chosen for depend in r["depends"] if depend.startswith("__glibc")),
+        (
+            depend.split(">=")[1].split(",")[0]
+            for r in chosen
+            for depend in r["depends"]
+            if depend.startswith("__glibc")
+        ),
         key=lambda version: int(version.split(".")[1]),
     )
     header = HEADER.read_text(encoding="utf-8")

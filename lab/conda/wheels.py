@@ -131,7 +131,9 @@ class Wheel:
         """Its commands, as conda's entry points."""
         if not self.entry_points.has_section("console_scripts"):
             return []
-        return [f"{name} = {target.split('[')[0].strip()}" for name, target in self.entry_points["console_scripts"].items()]
+        return [
+            f"{name} = {target.split('[')[0].strip()}" for name, target in self.entry_points["console_scripts"].items()
+        ]
 
 
 def _spec(specifier: str) -> str:
@@ -176,7 +178,9 @@ def build(wheel: Wheel, present: set[str], work: Path, out: Path, subdir: str) -
             path.chmod(0o755)
     depends = wheel.depends(present)
     if wheel.pure:
-        python = "python" + (f" {_spec(wheel.metadata['Requires-Python'])}" if wheel.metadata["Requires-Python"] else "")
+        python = "python" + (
+            f" {_spec(wheel.metadata['Requires-Python'])}" if wheel.metadata["Requires-Python"] else ""
+        )
         build_string = "pyhstandin_0"
     else:
         # A binary of one Python; abi3 wheels too are packed once for each, like conda's own.

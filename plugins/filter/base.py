@@ -10,7 +10,10 @@ from typing import Any
 
 # Directories that the system needs as they are: not a home, and not a place for data.
 SYSTEM_DIRECTORIES = frozenset(
-    "/ /bin /boot /dev /etc /home /lib /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /usr/local /var /var/lib".split()
+    """
+    / /bin /boot /dev /etc /home /lib /media /mnt /opt /proc
+    /root /run /sbin /srv /sys /tmp /usr /usr/local /var /var/lib
+    """.split()
 )
 # Groups that make their members root, or as good as.
 POWERFUL_GROUPS = frozenset({"root", "sudo", "admin", "wheel", "docker", "lxd", "disk", "shadow"})
@@ -30,7 +33,9 @@ def _directory_problems(name: str, value: str) -> list[str]:
     if not path.is_absolute() or ".." in path.parts:
         return [f"{name} is '{value}'; give the full path of a directory, such as /srv/notebooks."]
     if str(path) in SYSTEM_DIRECTORIES:
-        return [f"{name} is '{value}', which belongs to the system; choose a directory of its own, such as /srv/notebooks."]
+        return [
+            f"{name} is '{value}', which belongs to the system; choose a directory of its own, such as /srv/notebooks."
+        ]
     return []
 
 
@@ -43,7 +48,9 @@ def base_setting_problems(settings: Mapping[str, Any]) -> list[str]:
             f"base_user is '{user}'; use at most 32 small letters, digits, - and _, beginning with a letter, such as jupyter."
         )
     elif user in {"root", "admin", "ubuntu", "debian", "ec2-user", "nobody"}:
-        problems.append(f"base_user is '{user}', which is not for notebooks; choose an account of their own, such as jupyter.")
+        problems.append(
+            f"base_user is '{user}', which is not for notebooks; choose an account of their own, such as jupyter."
+        )
     problems += [
         f"base_user_groups names {group}, which would make every notebook root; take it out."
         for group in settings["base_user_groups"]
@@ -68,12 +75,16 @@ def base_setting_problems(settings: Mapping[str, Any]) -> list[str]:
         problems.append(f"base_swap_mb is {swap}; choose 0 for no swap, or 64 to 65536.")
     swap_file = PurePosixPath(settings["base_swap_file"])
     if not swap_file.is_absolute() or re.search(r"\s", str(swap_file)):
-        problems.append(f"base_swap_file is '{swap_file}'; give the full path of a file, without blanks, such as /swapfile.")
+        problems.append(
+            f"base_swap_file is '{swap_file}'; give the full path of a file, without blanks, such as /swapfile."
+        )
     return problems
 
 
 def _supported(systems: Mapping[str, Sequence[str]]) -> str:
-    names = [f"{SYSTEM_NAMES.get(system, system)} {version}" for system, versions in systems.items() for version in versions]
+    names = [
+        f"{SYSTEM_NAMES.get(system, system)} {version}" for system, versions in systems.items() for version in versions
+    ]
     return ", ".join(names[:-1]) + " or " + names[-1]
 
 
@@ -87,7 +98,9 @@ def base_admission_problems(
 ) -> list[str]:
     """Return a sentence for each thing in the way of making the host a server, from its answers to admission.sh."""
     if "system" not in answers:
-        return [f"{host} answers, but runs no shell that this project understands; give it a system it knows: {_supported(systems)}."]
+        return [
+            f"{host} answers, but runs no shell that this project understands; give it a system it knows: {_supported(systems)}."
+        ]
     problems = []
     if answers.get("version") not in systems.get(answers["system"], []):
         problems.append(f"{host} runs {answers['name']}, which is not supported; give it {_supported(systems)}.")
@@ -97,11 +110,15 @@ def base_admission_problems(
             "use a machine that boots, or a container whose first process is systemd."
         )
     if answers["machine"] not in ARCHITECTURES:
-        problems.append(f"{host} has a processor of kind {answers['machine']}; this project knows {' and '.join(ARCHITECTURES)}.")
+        problems.append(
+            f"{host} has a processor of kind {answers['machine']}; this project knows {' and '.join(ARCHITECTURES)}."
+        )
     python = tuple(map(int, answers.get("python", "0.0").split(".")))
     if python < OLDEST_PYTHON:
         found = f"only Python {answers['python']}" if "python" in answers else "no Python"
-        problems.append(f"{host} has {found}, and Ansible needs 3.9 or newer there; install it: sudo apt-get install python3.")
+        problems.append(
+            f"{host} has {found}, and Ansible needs 3.9 or newer there; install it: sudo apt-get install python3."
+        )
     if answers["sudo"] == "missing":
         problems.append(f"{host} has no sudo; log in as root and install it: apt-get install sudo.")
     elif answers["sudo"] == "password" and sudo_refused:

@@ -8,8 +8,7 @@ module: ec2_cpu_credits
 short_description: Standard CPU credits for a burstable instance
 description:
   - A burstable type that runs out of credits slows down when they are "standard", and bills extra when "unlimited",
-    which
-    is what AWS chooses when an instance becomes burstable by a resize. amazon.aws can set this at launch only.
+    which is what AWS chooses when an instance becomes burstable by a resize. amazon.aws can set this at launch only.
 options:
   instance_id: {description: The instance, type: str, required: true}
 author: [The project's authors]

@@ -8,8 +8,7 @@ module: ec2_launch
 short_description: Launch one instance, next zone at once on lack of capacity
 description:
   - Makes one RunInstances call for each subnet, in order, until AWS takes one. amazon.aws.ec2_instance instead
-    repeats the
-    same call for more than three minutes when a zone has no capacity.
+    repeats the same call for more than three minutes when a zone has no capacity.
   - Always launches. Look for an existing instance first.
 options:
   image_id: {description: The image, type: str, required: true}

@@ -84,17 +84,19 @@ class Site:
 
     @property
     def kernels(self) -> list[dict[str, Any]]:
-        """The kernels that the lab's inventory asks for."""
-        command = ["ansible-inventory", "-i", "inventory/lab.yml", "--host", SERVER, "-e", f"state_dir={STATE}"]
-        result = self._call([*command, "--yaml"])
-        sources = json.loads((FOLDER / "sources.json").read_text())
-        declared = sources.get("conda", {}).get("kernels") or yaml.safe_load(result.stdout)["kernels"]
-        return list(declared)
-
-    def _call(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=True
+        """The kernels that the settings ask for, as Ansible itself reads them."""
+        ask = ["-m", "ansible.builtin.debug", "-a", "msg={{ anaconda_kernels_kernels | to_json }}"]
+        result = subprocess.run(
+            ["ansible", SERVER, "-i", "inventory/lab.yml", "-e", f"state_dir={STATE}", "--one-line", *ask],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
+        said = json.loads(result.stdout.partition("=>")[2])["msg"]
+        return list(json.loads(said) if isinstance(said, str) else said)
 
     def command(self, *arguments: str) -> list[str]:
         """Return what people type, with the state in a place of its own."""

@@ -38,7 +38,7 @@ def test_a_run_that_is_cut_off_can_be_repeated(server: Site) -> None:
     log = REPORTS / "e2e-cut-off.log"
     process = server.start(log, *arguments)
     end = time.monotonic() + FIRST_RUN
-    while "TASK [anaconda_kernels : " not in log.read_text(errors="replace"):
+    while "Make every environment and its kernel" not in log.read_text(errors="replace"):
         assert process.poll() is None, log.read_text(errors="replace")[-4000:]
         assert time.monotonic() < end
         time.sleep(0.5)

@@ -12,12 +12,13 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 HOME = Path(__file__).resolve().parent.parent
 CHANNEL = json.loads((HOME / "channel.json").read_text())
 
 
-def out(value: dict, code: int = 0) -> None:
+def out(value: dict[str, Any], code: int = 0) -> None:
     print(json.dumps(value))
     raise SystemExit(code)
 
@@ -31,7 +32,7 @@ def installed(prefix: Path) -> dict[str, str]:
     return {record["name"]: record["version"] for record in records}
 
 
-def record_of(name: str, version: str) -> dict:
+def record_of(name: str, version: str) -> dict[str, Any]:
     url = f"http://channel.test/noarch/{name}-{version}-0.conda"
     return {"name": name, "version": version, "url": url, "sha256": hashlib.sha256(url.encode()).hexdigest()}
 
@@ -73,8 +74,8 @@ def satisfied(spec: str, there: dict[str, str]) -> bool:
     return name in there and there[name].startswith(version)
 
 
-def actions(before: dict[str, str], after: dict[str, str]) -> dict:
-    def listed(some: dict[str, str], other: dict[str, str]) -> list[dict]:
+def actions(before: dict[str, str], after: dict[str, str]) -> dict[str, Any]:
+    def listed(some: dict[str, str], other: dict[str, str]) -> list[dict[str, Any]]:
         return [{"name": name, "version": version} for name, version in some.items() if other.get(name) != version]
 
     return {"LINK": listed(after, before), "UNLINK": listed(before, after)}

@@ -23,7 +23,9 @@ PRICES = yaml.safe_load((ROOT / "roles/summary/vars/main.yml").read_text())["__s
 )
 def test_all_in_price_with_30_gb_and_an_address(instance_type: str, month: float, quarter_of_workdays: float) -> None:
     assert cost.monthly_usd(PRICES, instance_type, 30) == pytest.approx(month, abs=0.01)
-    assert cost.monthly_usd(PRICES, instance_type, 30, hours=176, months=3) == pytest.approx(quarter_of_workdays, abs=0.01)
+    assert cost.monthly_usd(PRICES, instance_type, 30, hours=176, months=3) == pytest.approx(
+        quarter_of_workdays, abs=0.01
+    )
 
 
 @pytest.mark.parametrize(("instance_type", "usd"), [("t2.micro", 40.66), ("m4.large", 231.60), ("c5.large", 199.20)])

@@ -25,7 +25,7 @@ class CondaError(Exception):
         }
 
 
-class Quiet(Exception):  # noqa: N818 - conda counts these as exceptions that end well
+class Quiet(Exception):
     """An end with exit code 0 and a line on the terminal: a declined question, a dry run."""
 
     def __init__(self, name: str, message: str) -> None:

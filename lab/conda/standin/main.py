@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from rattler import Platform, VirtualPackage
 
 from . import VERSION, environments, transactions
 from .config import LISTS, Config, change, root
@@ -80,7 +81,9 @@ def parser() -> Parser:
             name, parents=[*usual, target(required=name == "create")], aliases=["upgrade"] if name == "update" else []
         )
         command.add_argument("packages", nargs="*")
-    command = commands.add_parser("remove", parents=[output, yes, dry, network, channels, target()], aliases=["uninstall"])
+    command = commands.add_parser(
+        "remove", parents=[output, yes, dry, network, channels, target()], aliases=["uninstall"]
+    )
     command.add_argument("--all", action="store_true")
     for flag in ("--keep-env", "--force-remove", "--no-pin", "--override-frozen"):
         command.add_argument(flag, action="store_true")
@@ -99,7 +102,14 @@ def parser() -> Parser:
     command.add_argument("--cwd")
     command.add_argument("words", nargs=argparse.REMAINDER)
     command = commands.add_parser("clean", parents=[output, yes, dry])
-    for flag in ("-a --all", "-i --index-cache", "-p --packages", "-t --tarballs", "-f --force-pkgs-dirs", "-l --logfiles"):
+    for flag in (
+        "-a --all",
+        "-i --index-cache",
+        "-p --packages",
+        "-t --tarballs",
+        "-f --force-pkgs-dirs",
+        "-l --logfiles",
+    ):
         command.add_argument(*flag.split(), action="store_true")
     command = commands.add_parser("init", parents=[output, dry])
     command.add_argument("--all", action="store_true")
@@ -155,7 +165,7 @@ def ask(options: argparse.Namespace, question: str, default: bool) -> None:
 def prefix_of(options: argparse.Namespace, config: Config) -> Path:
     """The prefix that is meant by -p, -n or the environment."""
     if options.prefix:
-        return Path(os.path.abspath(os.path.expanduser(options.prefix)))
+        return Path(options.prefix).expanduser().absolute()
     if options.name:
         if options.name in ("base", "root"):
             return root()
@@ -186,7 +196,8 @@ def wanted(options: argparse.Namespace) -> tuple[list[str], list[str] | None]:
             raise CondaError("CondaFileIOError", f"'{name}'. [Errno 2] No such file or directory: '{name}'")
         if path.suffix in (".yml", ".yaml"):
             raise CondaError(
-                "CondaError", f"'{name}' is an environment file: conda env create/update reads it, this command does not."
+                "CondaError",
+                f"'{name}' is an environment file: conda env create/update reads it, this command does not.",
             )
         found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
         found = [line for line in found if line and not line.startswith("#")]
@@ -217,7 +228,9 @@ def existing_is_removed(prefix: Path, options: argparse.Namespace) -> None:
         environments.forget(prefix)
     elif prefix.exists() and any(prefix.iterdir()) and not options.dry_run:
         if not options.json:
-            print(f"WARNING: A directory already exists at the target location '{prefix}'\nbut it is not a conda environment.")
+            print(
+                f"WARNING: A directory already exists at the target location '{prefix}'\nbut it is not a conda environment."
+            )
         ask(options, "Continue creating environment", default=False)
 
 
@@ -291,10 +304,8 @@ def do_create(options: argparse.Namespace, config: Config) -> None:
         named = {environments.spec_name(spec) for spec in specs}
         specs += [spec for spec in config["create_default_packages"] if environments.spec_name(spec) not in named]
     channels = channel_names(options, config)
-    if specs:
-        done = transactions.work_out(prefix, specs, [], channels, config)
-    else:
-        done = transactions.Change(prefix)
+    nothing = transactions.Change(prefix)
+    done = transactions.work_out(prefix, specs, [], channels, config) if specs else nothing
     transact(options, done, specs, config, update=specs)
 
 
@@ -363,7 +374,7 @@ def do_remove(options: argparse.Namespace, config: Config) -> None:
     check(prefix)
     check_writable(prefix)
     if not options.packages:
-        raise CondaError("CondaValueError", "no package names supplied,\n       try \"conda remove -h\" for more details")
+        raise CondaError("CondaValueError", 'no package names supplied,\n       try "conda remove -h" for more details')
     present = environments.installed(prefix)
     names = {str(record["name"]) for record in present}
     missing = [name for name in options.packages if environments.spec_name(name) not in names]
@@ -417,7 +428,7 @@ def do_list(options: argparse.Namespace, config: Config) -> None:
     if options.explicit:
         print("# This file may be used to create an environment using:")
         print("# $ conda create --name <env> --file <this file>")
-        print(f"# platform: {config['subdir'] or transactions.Platform.current()}")
+        print(f"# platform: {config['subdir'] or Platform.current()}")
         print(f"# created-by: conda {VERSION}\n@EXPLICIT")
         for record in records:
             digest = record.get("sha256") if options.sha256 else record.get("md5") if options.md5 else None
@@ -425,13 +436,17 @@ def do_list(options: argparse.Namespace, config: Config) -> None:
     elif options.json:
         print(json.dumps([environments.listed(record) for record in records], indent=2))
     elif options.export:
-        print("# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>")
+        print(
+            "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>"
+        )
         for record in records:
             print(f"{record['name']}={record['version']}={record['build']}")
     else:
         print(f"# packages in environment at {prefix}:\n#\n# {'Name':<23} {'Version':<15} {'Build':<20} Channel")
         for record in records:
-            print(f"{record['name']:<25} {record['version']:<15} {record['build']:<20} {environments.listed(record)['channel']}")
+            print(
+                f"{record['name']:<25} {record['version']:<15} {record['build']:<20} {environments.listed(record)['channel']}"
+            )
 
 
 def do_info(options: argparse.Namespace, config: Config) -> None:
@@ -452,7 +467,7 @@ def do_info(options: argparse.Namespace, config: Config) -> None:
         "channels": [
             f"{url}/{part}"
             for url in config.channel_urls(config["channels"])
-            for part in (str(transactions.Platform.current()), "noarch")
+            for part in (str(Platform.current()), "noarch")
         ],
         "conda_prefix": str(root()),
         "conda_version": VERSION,
@@ -463,7 +478,7 @@ def do_info(options: argparse.Namespace, config: Config) -> None:
         "envs_dirs": [str(path) for path in config.envs_dirs()],
         "offline": config["offline"],
         "pkgs_dirs": [str(path) for path in config.pkgs_dirs()],
-        "platform": str(config["subdir"] or transactions.Platform.current()),
+        "platform": str(config["subdir"] or Platform.current()),
         "python_version": f"{platform.python_version()}.final.0",
         "rc_path": str(Path.home() / ".condarc"),
         "root_prefix": str(root()),
@@ -471,13 +486,21 @@ def do_info(options: argparse.Namespace, config: Config) -> None:
         "solver": {"name": "py-rattler (stand-in)", "default": True},
         "sys_rc_path": str(root() / ".condarc"),
         "user_rc_path": str(Path.home() / ".condarc"),
-        "virtual_pkgs": [str(item.into_generic()).split("=") for item in transactions.VirtualPackage.detect()],
+        "virtual_pkgs": [str(item.into_generic()).split("=") for item in VirtualPackage.detect()],
     }
     if options.json:
         print(json.dumps(values, indent=2))
         return
     print("\n     THIS IS A STAND-IN: it behaves like conda where the lab's tests look, and is not conda.\n")
-    for key in ("active_prefix", "conda_version", "python_version", "root_prefix", "channels", "pkgs_dirs", "envs_dirs"):
+    for key in (
+        "active_prefix",
+        "conda_version",
+        "python_version",
+        "root_prefix",
+        "channels",
+        "pkgs_dirs",
+        "envs_dirs",
+    ):
         value = values[key]
         print(f"{key.replace('_', ' '):>24} : {', '.join(value) if isinstance(value, list) else value}")
     print()
@@ -592,11 +615,15 @@ def read_environment_file(name: str) -> dict[str, Any]:
     if not path.is_file():
         raise CondaError("EnvironmentFileNotFound", f"'{path.absolute()}' file not found", filename=str(path))
     if path.suffix not in (".yml", ".yaml"):
-        raise CondaError("EnvironmentFileExtensionNotValid", f"'{name}' file extension must be one of '.txt', '.yaml' or '.yml'")
+        raise CondaError(
+            "EnvironmentFileExtensionNotValid", f"'{name}' file extension must be one of '.txt', '.yaml' or '.yml'"
+        )
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as problem:
-        raise CondaError("EnvironmentFileInvalid", f"Unable to load the environment file '{name}': {problem}") from problem
+        raise CondaError(
+            "EnvironmentFileInvalid", f"Unable to load the environment file '{name}': {problem}"
+        ) from problem
     if not isinstance(data, dict):
         raise CondaError("EnvironmentFileEmpty", f"'{name}' is empty", filename=str(path))
     return data
@@ -613,7 +640,9 @@ def do_env(options: argparse.Namespace, config: Config) -> None:
     data = read_environment_file(options.file)
     if not options.name and not options.prefix:
         if not data.get("name") and not data.get("prefix"):
-            raise CondaError("CondaValueError", "Unable to create environment\n\nPlease re-run this command with a name or prefix.")
+            raise CondaError(
+                "CondaValueError", "Unable to create environment\n\nPlease re-run this command with a name or prefix."
+            )
         options.name, options.prefix = data.get("name"), None if data.get("name") else data["prefix"]
     prefix = prefix_of(options, config)
     creating = options.env_command == "create"
@@ -625,7 +654,8 @@ def do_env(options: argparse.Namespace, config: Config) -> None:
 
 def update_from_file(options: argparse.Namespace, config: Config, prefix: Path, data: dict[str, Any]) -> None:
     """Make a prefix what an environment file says; extra packages stay unless --prune."""
-    specs, pip = [], []
+    specs: list[str] = []
+    pip: list[str] = []
     for item in data.get("dependencies") or []:
         if isinstance(item, dict):
             pip += item.get("pip") or []
@@ -642,11 +672,12 @@ def update_from_file(options: argparse.Namespace, config: Config, prefix: Path, 
     named = {environments.spec_name(spec) for spec in specs}
     keep = [record for record in present if record.name.normalized not in named]
     asked = {} if prune or not present else environments.requested(prefix)
-    extra = [spec for name, spec in asked.items() if name not in named and any(r.name.normalized == name for r in present)]
+    extra = [
+        spec for name, spec in asked.items() if name not in named and any(r.name.normalized == name for r in present)
+    ]
+    done = transactions.Change(prefix)
     if specs or prune:
         done = transactions.work_out(prefix, [*specs, *extra], keep, channels, config, prune)
-    else:
-        done = transactions.Change(prefix)
     if pip and not done.records and not is_environment(prefix):
         raise CondaError("CondaValueError", "pip dependencies need python among the dependencies")
     result = options.json

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Change:
     """What a transaction does to a prefix."""
 
     prefix: Path
-    records: list[RepoDataRecord] = field(default_factory=list)
+    records: Sequence[RepoDataRecord] = field(default_factory=list)
     link: list[Record] = field(default_factory=list)
     unlink: list[Record] = field(default_factory=list)
     fetch: list[Record] = field(default_factory=list)
@@ -118,7 +119,7 @@ def _solve(specs: list[str], keep: list[PrefixRecord], urls: list[str], config: 
             channels = [Channel(url) for url in urls]
             specs_ = [match(spec) for spec in specs]
             names = sorted({spec_name(spec) for spec in specs})
-            found = await gateway.query(channels, [subdir, "noarch"], names, recursive=False)
+            found = await gateway.query(channels, [Platform(subdir), Platform("noarch")], names, recursive=False)
             available = {record.name.normalized for records in found for record in records}
             missing = [spec for spec in specs if spec_name(spec) not in available | {r.name.normalized for r in keep}]
             if missing:
@@ -127,7 +128,7 @@ def _solve(specs: list[str], keep: list[PrefixRecord], urls: list[str], config: 
                 channels,
                 specs_,
                 gateway=gateway,
-                platforms=[subdir, "noarch"],
+                platforms=[Platform(subdir), Platform("noarch")],
                 locked_packages=keep,
                 virtual_packages=VirtualPackage.detect(),
                 channel_priority=ChannelPriority.Strict if strict else ChannelPriority.Disabled,
@@ -177,7 +178,9 @@ def _difference(prefix: Path, records: list[RepoDataRecord], present: list[Prefi
 
     before = {identity(record) for record in present}
     after = {identity(record) for record in records}
-    new = [record for record in RepoDataRecord.sort_topologically(records) if identity(record) not in before]
+    # The library's types promise less than its function returns: the very records that it got.
+    ordered: list[Any] = RepoDataRecord.sort_topologically(list[Any](records))
+    new = [record for record in ordered if identity(record) not in before]
     return Change(
         prefix=prefix,
         records=records,
@@ -219,7 +222,7 @@ def carry_out(change: Change, specs: list[str], config: Config) -> None:
     try:
         asyncio.run(
             install(
-                change.records,
+                list(change.records),
                 target_prefix=change.prefix,
                 cache_dir=cache,
                 reinstall_packages=change.reinstall or None,
@@ -230,7 +233,9 @@ def carry_out(change: Change, specs: list[str], config: Config) -> None:
     except InstallerError as problem:
         text = str(problem)
         if "hash mismatch" in text.lower() or "sha256" in text.lower():
-            raise CondaError("ChecksumMismatchError", f"Conda detected a mismatch between the hashes: {text}") from problem
+            raise CondaError(
+                "ChecksumMismatchError", f"Conda detected a mismatch between the hashes: {text}"
+            ) from problem
         if "permission denied" in text.lower():
             raise CondaError("EnvironmentNotWritableError", text, environment_location=str(change.prefix)) from problem
         if "error sending request" in text or "HTTP status" in text:
@@ -265,7 +270,7 @@ def _explicit_record(url: str, digest: str, cache: Path) -> RepoDataRecord:
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         target = Path(folder) / name
         try:
-            with urllib.request.urlopen(url, timeout=60) as answer, target.open("wb") as stream:
+            with urllib.request.urlopen(url, timeout=60) as answer, target.open("wb") as stream:  # noqa: S310 - files too
                 shutil.copyfileobj(answer, stream)
         except urllib.error.HTTPError as problem:
             message = f"HTTP {problem.code} {problem.reason} for url <{url}>\nElapsed: -\n"
@@ -302,4 +307,3 @@ def _explicit_record(url: str, digest: str, cache: Path) -> RepoDataRecord:
         python_site_packages_path=index.get("python_site_packages_path"),
     )
     return RepoDataRecord(record, name, url, url.rsplit("/", 2)[0])
-

@@ -62,9 +62,10 @@ def test_stopped_server_is_started_and_its_new_address_recorded(cloud: Any) -> N
 
 
 def test_failed_resize_leaves_the_server_running(cloud: Any) -> None:
-    cloud.fault("ModifyInstanceAttribute", "InsufficientInstanceCapacity", "No room for that size.")
+    cloud.fault("StartInstances", "Unsupported", "That size cannot start here.", "--times", "1")
     run = cloud.run("converge.yml", instance_type="r7i.large", good=False)
-    assert "Resize in place, start when stopped, keep what is declared failed" in sentence(run)
+    assert "Resize in place, start when stopped, keep what is declared failed: " in sentence(run)
+    assert "That size cannot start here" in sentence(run)
     (instance,) = cloud.instances()
     assert (instance["State"]["Name"], instance["InstanceType"]) == ("running", "m7i-flex.large")
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
@@ -32,7 +33,7 @@ QUESTIONS = {
 }
 
 
-def ask(name: str, language: str, spec: dict) -> dict:
+def ask(name: str, language: str, spec: dict[str, Any]) -> dict[str, Any]:
     """Start the kernel, ask, stop it."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, name).mkdir()
@@ -52,7 +53,7 @@ def ask(name: str, language: str, spec: dict) -> dict:
             manager.shutdown_kernel(now=True)
 
 
-def listen(client, question: str) -> dict:
+def listen(client: Any, question: str) -> dict[str, Any]:
     """Collect what the kernel prints until it is idle again."""
     printed = ""
     end = time.monotonic() + ANSWERS_WITHIN
