@@ -16,7 +16,8 @@ type: aggregate
 short_description: Signs of life during long tasks, and at the end where the time went
 description:
   - While a task is silent, prints its name and for how long it has been running.
-  - At the end, prints for each role the tasks that ran, the results that changed something, and the seconds.
+  - At the end, with C(-v) or a report file, prints for each role the tasks that ran, the results that changed
+    something, and the seconds.
 requirements:
   - Enabled in ansible.cfg.
 options:
@@ -174,8 +175,10 @@ class CallbackModule(CallbackBase):
         rows = self.progress.rows()
         if not rows:
             return
-        self._display.display("\n" + table(rows))
         report = self.get_option("report")
+        # The last thing that people see is the summary; the account of time is for those who ask.
+        if report or self._display.verbosity:
+            self._display.display("\n" + table(rows))
         if report:
             with open(report, "w", encoding="utf-8") as file:
                 json.dump(rows, file, indent=1)
