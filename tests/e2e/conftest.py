@@ -19,15 +19,15 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = ROOT / "reports"
-FOLDER = ROOT / ".lab" / "e2e"
+FOLDER = ROOT / ".cache" / "e2e"
 STATE = FOLDER / "state"
 SERVER = "demo"
-# A name, subnet and port of its own: a demo can run beside it.
+# A folder, name, subnet and port of its own: a demo can run beside it, and be taken down.
 LAB = {
     "LAB_NAME": "e2e",
     "LAB_SUBNET": "198.18.128.0/17",
     "LAB_PORT": "5056",
-    "LAB_DIR": ".lab/e2e",
+    "LAB_DIR": ".cache/e2e",
 }
 # Seconds that a run may take on two busy cores.
 FIRST_RUN, LATER_RUN = 900, 300
