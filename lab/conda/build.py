@@ -192,7 +192,7 @@ class Builder:
                 depends=[f"python {BASE_PYTHON}.*", "py-rattler 0.23.*", "pyyaml"],
                 subdir="noarch",
                 build="pyhstandin_0",
-                entry_points=["conda = conda_stand_in.main:main"],
+                entry_points=["conda = conda_stand_in.main:run"],
                 license="BSD-3-Clause",
                 source="the lab's own command that behaves like conda",
             )

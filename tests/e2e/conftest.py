@@ -166,7 +166,7 @@ def read_exports(file: Path) -> dict[str, str]:
 def site() -> Iterator[Site]:
     """Start a lab, and take it away with all that is in it when the tests are done."""
     lab("down")
-    shutil.rmtree(STATE, ignore_errors=True)
+    shutil.rmtree(FOLDER, ignore_errors=True)
     try:
         lab("up")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -177,7 +177,7 @@ def site() -> Iterator[Site]:
         yield Site(environment)
     finally:
         lab("down")
-        shutil.rmtree(STATE, ignore_errors=True)
+        shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

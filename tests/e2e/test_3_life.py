@@ -31,7 +31,7 @@ def test_a_new_address_after_a_stop_and_a_start(server: Site) -> None:
 
 
 def test_a_run_that_is_cut_off_can_be_repeated(server: Site) -> None:
-    """Ctrl-C in the first run of a second server, while conda is at work; the same command again makes it whole."""
+    """Ctrl-C in the middle of a second server's first run, in or just after conda's work; the same command completes it."""
     inventory = STATE.parent / "second.yml"
     inventory.write_text("servers: {children: {launched: {children: {lab: {hosts: {second: }}}}}}\n")
     arguments = ("-i", str(inventory), "--limit", "second")
