@@ -182,14 +182,15 @@ def finish(part: Part, code: int) -> None:
     """Count what a part found, and show the end of its log if that is not good."""
     part.done = True
     part.seconds = time.monotonic() - part.started if part.started else 0.0
-    for name in part.junit:
-        if (REPORTS / name).exists():
-            passed, failed = results(REPORTS / name)
-            part.passed, part.failed = part.passed + passed, part.failed + failed
-    if code and not part.failed:
-        part.failed = 1
-    elif part.counts:
+    shown = [results(REPORTS / name) for name in part.junit if (REPORTS / name).exists()]
+    part.passed = sum(passed for passed, _ in shown)
+    part.failed = sum(failed for _, failed in shown)
+    # Results that are missing have shown nothing.
+    good = code == 0 and len(shown) == len(part.junit)
+    if good and part.counts:
         part.passed += 1
+    elif not good and (part.counts or not part.failed):
+        part.failed += 1
     if part.failed:
         print(f"FAILED {part.name} after {part.seconds:.0f} s; the end of {part.log.relative_to(ROOT)}:", flush=True)
         lines = part.log.read_text(encoding="utf-8", errors="replace").splitlines() if part.log.exists() else []
@@ -204,6 +205,15 @@ def stop(part: Part, number: signal.Signals) -> None:
         os.killpg(part.process.pid, number)
 
 
+def clean_up(part: Part, environment: dict[str, str]) -> None:
+    """Remove what a part that was stopped leaves behind."""
+    if part.cleanup:
+        with part.log.open("ab") as output:
+            subprocess.run(
+                part.cleanup, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
+            )
+
+
 def check_on(part: Part, environment: dict[str, str]) -> None:
     """Look whether a running part has ended, or hangs."""
     if part.process is None:
@@ -214,6 +224,7 @@ def check_on(part: Part, environment: dict[str, str]) -> None:
         with part.log.open("ab") as output:
             output.write(f"\nStopped: it was not done after {LIMIT} s.\n".encode())
         code = part.process.wait() or 1
+        clean_up(part, environment)
     if code == 0 and part.commands:
         start_next(part, environment, part.log.open("ab"))
     elif code is not None:

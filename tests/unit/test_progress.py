@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +72,34 @@ def test_time_and_changes_are_counted_by_role() -> None:
     ]
     first = progress.table(seen.rows()).splitlines()[1]
     assert first.split() == ["b", "1", "0", "5.0"]
+
+
+def test_a_real_run_shows_signs_of_life_through_a_pipe_and_writes_the_report(tmp_path: Path) -> None:
+    (tmp_path / "roles/slow/tasks").mkdir(parents=True)
+    (tmp_path / "roles/slow/tasks/main.yml").write_text("- {name: Sleep, ansible.builtin.command: sleep 2.5}\n")
+    play = "- {name: Try, hosts: localhost, connection: local, gather_facts: false, roles: [slow]}\n"
+    (tmp_path / "play.yml").write_text(play)
+    (tmp_path / "ansible.cfg").write_text(
+        f"[defaults]\ncallback_plugins = {ROOT / 'plugins/callback'}\ncallbacks_enabled = progress\n"
+    )
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "play.yml"],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "PROGRESS_INTERVAL": "1",
+            "PROGRESS_REPORT": str(report),
+            "ANSIBLE_CONFIG": "ansible.cfg",
+            "ANSIBLE_NOCOLOR": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "  ... slow : Sleep: 1 s\n" in done.stdout or "  ... slow : Sleep: 2 s\n" in done.stdout
+    assert "where the time went" in done.stdout
+    assert "progress" not in done.stderr
+    (row,) = json.loads(report.read_text())
+    assert (row["role"], row["tasks"], row["changed"]) == ("slow", 1, 1)
+    assert row["seconds"] >= 2.5
