@@ -29,6 +29,7 @@ BIN = Path(sys.executable).parent
 PYTHON = sys.executable
 HEARTBEAT = 20  # seconds between two lines that say what is running
 LIMIT = 25 * 60  # seconds after which a part is taken for hanging
+LONG = {"ec2_provision", "jupyter_tls"}  # scenarios that take twice as long as others: they start first
 TAIL = 40  # lines of the log of a part that failed
 
 
@@ -100,7 +101,7 @@ def all_parts() -> list[Part]:
             needs="images",
             cleanup=["molecule", "destroy", "-s", name],
         )
-        for name in scenarios()
+        for name in sorted(scenarios(), key=lambda name: name not in LONG)
     ]
     return [
         Part("images", [[PYTHON, "-m", "lab", "image", release] for release in ("13", "12")], counts=False),
@@ -291,7 +292,7 @@ def report(parts: list[Part], seconds: float) -> int:
 
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat being terminated like Ctrl-C."""
+    """Stop, whether by Ctrl-C or by whoever runs this."""
     raise KeyboardInterrupt
 
 
@@ -304,7 +305,9 @@ def main() -> int:
         "--jobs", type=int, default=max(2, cores - 1), help="parts side by side (cores - 1, at least 2)"
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, raise_interrupt)
+    # Also SIGINT: a shell starts what runs in the background with that one ignored, and so would be all parts.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, raise_interrupt)
     started = time.monotonic()
     parts = chosen(all_parts(), options.only)
     REPORTS.mkdir(exist_ok=True)
