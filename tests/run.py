@@ -106,11 +106,11 @@ def all_parts() -> list[Part]:
     return [
         Part("images", [[PYTHON, "-m", "lab", "image", release] for release in ("13", "12")], counts=False),
         *[Part(f"lint:{name}", [command]) for name, command in lint.items()],
-        pytest("unit", "tests/unit", "-n2"),
+        pytest("unit", "tests/unit", "-nauto", "--dist=worksteal"),
         pytest("e2e", "tests/e2e", needs="images"),
         *molecule,
         Part("other-python", [["scripts/other-python"]], junit=["other-python.xml"], needs="images"),
-        pytest("refusals", "tests/refusals", "-n2", needs="images"),
+        pytest("refusals", "tests/refusals", "-n2", "--dist=worksteal", needs="images"),
     ]
 
 
