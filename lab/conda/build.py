@@ -93,7 +93,9 @@ class Builder:
         shutil.rmtree(self.channel, ignore_errors=True)
         stamp_file.unlink(missing_ok=True)
         self.code = hashlib.sha256(
-            b"".join((HERE / f"{name}.py").read_bytes() for name in ("debian", "package", "elf", "interpreters", "wheels"))
+            b"".join(
+                (HERE / f"{name}.py").read_bytes() for name in ("debian", "package", "elf", "interpreters", "wheels")
+            )
         ).hexdigest()
         uri = debian.mirror(self.mirror)
         with ThreadPoolExecutor(max_workers=8) as threads:
