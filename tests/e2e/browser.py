@@ -80,6 +80,10 @@ def browser(home: Path, ca_file: Path | None) -> Iterator[BrowserContext]:
             locale="en-US",
         )
         context.set_default_timeout(PATIENCE * 1000)
+        # Jupyter Server lists a folder and then looks at each file; one that is renamed in between (as a notebook is when it
+        # is saved for the first time) makes it answer 404, which JupyterLab's file browser reports as a folder that is gone.
+        gone = context.pages[0].locator(".jp-Dialog", has_text="Directory not found")
+        context.pages[0].add_locator_handler(gone, lambda dialog: dialog.locator("button.jp-mod-accept").click())
         try:
             yield context
         finally:
