@@ -19,6 +19,9 @@ PASSWORD_MINIMUM = 12
 VALIDITY_RANGE = (30, 825)
 # One label of a host name: letters, digits and inner hyphens.
 LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Variables of this kind decide how the server itself works; the role sets them.
+OWN_VARIABLE = re.compile(r"JUPYTER.*|OPENSSL_CONF|PATH|LD_.*")
 SECTION = re.compile(r"^== (\w+)$", re.MULTILINE)
 
 
@@ -200,9 +203,31 @@ def file_problems(settings: dict[str, Any]) -> list[str]:
     return problems
 
 
+def environment_problems(environment: dict[str, Any]) -> list[str]:
+    """Variables that cannot be, or that would change the server itself."""
+    problems = []
+    for name, value in environment.items():
+        if not VARIABLE.fullmatch(str(name)):
+            problems.append(
+                f"jupyter_tls_environment names {str(name)!r}; a variable has letters, digits and _, no digit first."
+            )
+        elif OWN_VARIABLE.fullmatch(name):
+            problems.append(f"jupyter_tls_environment names {name}, which the server itself depends on; take it out.")
+        elif not str(value).isprintable():
+            problems.append(f"jupyter_tls_environment gives {name} more than one line; a variable of a unit has one.")
+    return problems
+
+
+def jupyter_tls_assignments(environment: dict[str, Any]) -> list[str]:
+    """The variables as systemd reads them in Environment=, where quotes, backslashes and percent signs mean something."""
+    values = {name: str(value).replace("\\", "\\\\").replace('"', '\\"') for name, value in environment.items()}
+    return [f'"{name}={value}"'.replace("%", "%%") for name, value in sorted(values.items())]
+
+
 def jupyter_tls_problems(settings: dict[str, Any]) -> list[str]:
     """Sentences about settings that cannot work; none when all is well."""
     problems = number_problems(settings) + address_problems(settings["addresses"]) + file_problems(settings)
+    problems += environment_problems(settings["environment"])
     problems += password_problems(settings["password"], Path(settings["credentials_dir"], "jupyter_password"))
     if settings["certificate_file"] or settings["key_file"]:
         return problems + own_certificate_problems(
@@ -212,7 +237,7 @@ def jupyter_tls_problems(settings: dict[str, Any]) -> list[str]:
 
 
 def jupyter_tls_state(text: str) -> dict[str, str]:
-    """What files/state.sh found on the host: each "== name" begins a part."""
+    """What a look found on the host: each "== name" begins a part."""
     parts = SECTION.split(text)
     return {name: value.strip() for name, value in zip(parts[1::2], parts[2::2], strict=True)}
 
@@ -276,5 +301,6 @@ class FilterModule:
                 jupyter_tls_same_key,
                 jupyter_tls_san,
                 jupyter_tls_hash,
+                jupyter_tls_assignments,
             )
         }

@@ -87,6 +87,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "pip_ca_file": "",
         "cull_idle_timeout": 43200,
         "cull_interval": 300,
+        "environment": {"PGHOST": "/run/postgresql"},
     }
 
 
@@ -103,6 +104,9 @@ def test_settings_that_work_are_not_refused(settings: dict[str, Any]) -> None:
         ({"renew_days": 397}, "jupyter_tls_renew_days is 397; give 1 day to one less than"),
         ({"cull_idle_timeout": -1}, "jupyter_tls_cull_idle_timeout is -1; give 0 (never) to 31536000 seconds."),
         ({"cull_interval": 0}, "jupyter_tls_cull_interval is 0; give 1 to 86400 seconds."),
+        ({"environment": {"1st": "x"}}, "jupyter_tls_environment names '1st'; a variable has letters"),
+        ({"environment": {"JUPYTER_PATH": "x"}}, "jupyter_tls_environment names JUPYTER_PATH, which the server itself"),
+        ({"environment": {"A": "x\ny"}}, "jupyter_tls_environment gives A more than one line;"),
         ({"addresses": []}, "jupyter_tls_addresses is empty; list the names"),
         ({"addresses": ["https://a.example/"]}, "jupyter_tls_addresses names 'https://a.example/', which is neither"),
         ({"addresses": ["192.0.2.700"]}, "jupyter_tls_addresses names '192.0.2.700', which is neither"),
@@ -246,3 +250,10 @@ def test_a_key_is_told_from_another() -> None:
     pair = Pair(ADDRESSES)
     assert jupyter_tls.jupyter_tls_same_key(pair.key_pem, pair.public_key)
     assert not jupyter_tls.jupyter_tls_same_key(pair.key_pem, Pair(ADDRESSES).public_key)
+
+
+def test_variables_reach_a_kernel_as_they_are() -> None:
+    assert jupyter_tls.jupyter_tls_assignments({"B": 'say "100%" \\o/', "A": 1}) == [
+        '"A=1"',
+        '"B=say \\"100%%\\" \\\\o/"',
+    ]
