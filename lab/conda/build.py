@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from lab.conda.package import Package, write, write_index
 HERE = Path(__file__).parent
 SUBDIRS = {"amd64": "linux-64", "arm64": "linux-aarch64"}
 BASE_PYTHON = "3.11"
+KEEP_S = 7 * 86400
 SCIENCE = ["ipykernel", "numpy", "pandas", "matplotlib"]
 
 
@@ -71,23 +73,29 @@ class Builder:
                 work.mkdir()
                 records = make(work, fresh)
                 (fresh / "records.json").write_text(json.dumps(records), encoding="utf-8")
-                if store.exists():
-                    shutil.rmtree(store)
                 fresh.rename(store)
+        os.utime(store)
         records = json.loads((store / "records.json").read_text(encoding="utf-8"))
         for record in records:
             target = self.channel / record["subdir"] / record["fn"]
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(store / record["fn"], target)
+            _link(store / record["fn"], target)
         return list(records)
 
     def build(self) -> bool:
         """Make everything that is not there; return whether anything was made."""
-        stamp_file, stamp = self.out / ".stamp", self.stamp()
-        if stamp_file.exists() and stamp_file.read_text(encoding="utf-8") == stamp:
-            return False
-        started = time.monotonic()
         self.cache.mkdir(parents=True, exist_ok=True)
+        # Two tests may want it at the same time: the second waits, and finds what the first made.
+        with (self.cache / "lock").open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            stamp_file, stamp = self.out / ".stamp", self.stamp()
+            if stamp_file.exists() and stamp_file.read_text(encoding="utf-8") == stamp:
+                return False
+            self._build(stamp_file, stamp)
+            return True
+
+    def _build(self, stamp_file: Path, stamp: str) -> None:
+        started = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
         self.channel = self.out / "channel.new"
         shutil.rmtree(self.channel, ignore_errors=True)
@@ -133,9 +141,15 @@ class Builder:
         }
         (self.out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         stamp_file.write_text(stamp, encoding="utf-8")
+        self._prune()
         size = sum(int(record["size"]) for record in self.records) / 1e6
         self.say(f"{len(self.records)} packages, {size:.0f} MB, in {time.monotonic() - started:.0f} s")
-        return True
+
+    def _prune(self) -> None:
+        """Forget packages that no build has used for a while: each change of a recipe leaves all it made before."""
+        for store in (self.cache / "packages").iterdir():
+            if time.time() - store.stat().st_mtime > KEEP_S:
+                shutil.rmtree(store)
 
     def _key(self, *parts: object) -> str:
         return hashlib.sha256("\n".join([self.code, self.subdir, *map(str, parts)]).encode()).hexdigest()[:32]
@@ -199,6 +213,15 @@ class Builder:
                 source="the lab's own command that behaves like conda",
             )
             return write(stage, package, self.channel / "noarch")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Show a file at another place, without a second copy where the file system can."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def build(out: Path, cache: Path | None, mirror: str | None, say: Callable[[str], None]) -> Path:

@@ -20,7 +20,8 @@ UNWANTED = re.compile(
 )
 R_UNWANTED = re.compile(
     r"^(libc6|dpkg|tar|debconf|perl.*|ucf|unzip|zip|xdg-utils|sensible-utils|sysvinit-utils|lsb-base|openssl"
-    r"|ca-certificates|readline-common|x11-common|libx11-data|libpaper-utils|media-types)$"
+    r"|ca-certificates|readline-common|x11-common|libx11-data|libpaper-utils|media-types|mariadb-common|mysql-common"
+    r"|r-cran-littler)$"
 )
 
 SITECUSTOMIZE = '''"""Debian looks for packages in dist-packages; a conda prefix keeps them in site-packages."""
@@ -61,7 +62,8 @@ class Interpreter:
 
 PYTHONS = (Interpreter("3.9", "bullseye"), Interpreter("3.11", "bookworm"), Interpreter("3.13", "trixie"))
 R = Interpreter("4.2", "bookworm")
-R_PACKAGES = ("r-cran-irkernel",)
+# DBI's drivers for MySQL and PostgreSQL are the older two: of the newer ones Debian 12 has neither.
+R_PACKAGES = ("r-cran-irkernel", "r-cran-dbi", "r-cran-rmysql", "r-cran-rpostgresql")
 
 
 def python_debs(python: Interpreter, suite: Suite) -> list[Deb]:

@@ -16,10 +16,13 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from lab.conda.debian import BuildError, run
 from lab.conda.wheels import LOCKS, PLATFORMS
 
+KERNEL = ["pip", "ipykernel", "numpy", "pandas", "matplotlib", "nbformat"]
+# What notebooks reach databases and S3 with. Each newer pyarrow is bigger, and no notebook of ours asks for one.
+DESK = ["jupysql", "sqlalchemy", "pymysql", "psycopg[binary]", "boto3", "s3fs>=2025.10", "pyarrow==21.0.0"]
 WANTED = {
-    "3.9": ["pip", "ipykernel", "numpy", "pandas", "matplotlib"],
-    "3.11": ["pip", "ipykernel", "numpy", "pandas", "matplotlib", "py-rattler==0.23.2", "PyYAML"],
-    "3.13": ["pip", "ipykernel", "numpy", "pandas", "matplotlib"],
+    "3.9": [*KERNEL, *DESK],
+    "3.11": [*KERNEL, *DESK, "py-rattler==0.23.2", "PyYAML"],
+    "3.13": [*KERNEL, *DESK],
 }
 
 

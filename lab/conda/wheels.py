@@ -23,8 +23,10 @@ from lab.conda.package import PLACEHOLDER, Package, write
 LOCKS = Path(__file__).parent / "locks"
 # What people ask conda for by another name than PyPI's.
 NAMES = {
+    "fastjsonschema": "python-fastjsonschema",
     "importlib-metadata": "importlib-metadata",
     "importlib-resources": "importlib_resources",
+    "ipython-genutils": "ipython_genutils",
     "ipython-pygments-lexers": "ipython_pygments_lexers",
     "jupyter-client": "jupyter_client",
     "jupyter-core": "jupyter_core",
@@ -33,6 +35,16 @@ NAMES = {
     "typing-extensions": "typing_extensions",
     "tzdata": "python-tzdata",
 }
+# Conda's psycopg brings its libpq; on PyPI that is an extra.
+EXTRAS = {"psycopg": "binary"}
+# Big, and of no use in a notebook: the tests of pandas; of pyarrow the tests, the headers, all that speaks to Arrow Flight
+# servers, and further names of its libraries, which a wheel can only hold as copies.
+LEFT_OUT = re.compile(
+    r"pandas/tests/"
+    r"|pyarrow/(tests|include|includes|src)/"
+    r"|pyarrow/(_flight|_pyarrow_cpp_tests|libarrow_flight|libarrow_python_flight)\."
+    r"|pyarrow/lib\w+\.so(\.\d+\.\d+\.\d+)?$"
+)
 PLATFORMS = {
     "linux-64": ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux2010_x86_64"),
     "linux-aarch64": ("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"),
@@ -118,7 +130,8 @@ class Wheel:
         found: dict[str, str] = {}
         for python in self.pythons:
             environment = {str(key): str(value) for key, value in default_environment().items()}
-            environment |= {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
+            environment |= {"python_version": python, "python_full_version": f"{python}.0"}
+            environment["extra"] = EXTRAS.get(self.name, "")
             for line in self.metadata.get_all("Requires-Dist", []):
                 need = Requirement(line)
                 if canonicalize_name(need.name) not in present:
@@ -148,7 +161,7 @@ def build(wheel: Wheel, present: set[str], work: Path, out: Path, subdir: str) -
     stage = work / "stage"
     with zipfile.ZipFile(wheel.path) as archive:
         for item in archive.infolist():
-            if item.is_dir():
+            if item.is_dir() or LEFT_OUT.match(item.filename):
                 continue
             first, _, rest = item.filename.partition("/")
             name = f"{packages}/{item.filename}"
