@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 
-from lab import daemon, sources
+from lab import daemon, registry, sources
 from lab.engine import EngineError, docker, labelled, require
 from lab.faults import Fault, Faults
 from lab.image import build
@@ -39,7 +39,7 @@ def up(settings: Settings, api_only: bool) -> None:
         version = require()
         say(f"The container engine answers (version {version}).")
         room(settings)
-        left = labelled("container", settings.label)
+        left = [name for name in labelled("container", settings.label) if name != settings.registry]
         if left and not running:
             raise EngineError(
                 f"The lab `{settings.name}` was cut off and its API has forgotten the {len(left)} containers that are "
@@ -94,7 +94,7 @@ def down(settings: Settings) -> None:
             docker("volume", "rm", name)
     for name in FILES:
         (settings.folder / name).unlink(missing_ok=True)
-    for name in ("instances", "conda"):
+    for name in ("instances", "conda", "registry"):
         if (settings.folder / name).is_dir():
             shutil.rmtree(settings.folder / name)
     if settings.folder.is_dir() and not any(settings.folder.iterdir()):
@@ -162,6 +162,7 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text)
     image = commands.add_parser("image", help="build the image of a host and print its name")
     image.add_argument("base", nargs="?", help="12, 13 (default) or a base image such as ubuntu:24.04")
+    registry.add_parser(commands)
     faulty = commands.add_parser("fault", help="make an API action fail")
     faulty.add_argument("action", nargs="?")
     faulty.add_argument("code", nargs="?")
@@ -193,6 +194,9 @@ def main() -> int:
             if not (settings.folder / "sources.json").exists():
                 raise EngineError(f"The lab `{settings.name}` is not running.")
             print("\n".join(sources.sentences(sources.read(settings))))
+        elif arguments.command == "registry":
+            require()
+            print(registry.command(arguments))
         elif arguments.command == "image":
             require()
             print(build(arguments.base or settings.image or "13"))

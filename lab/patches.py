@@ -16,17 +16,20 @@ from moto.core.types import Base64EncodedString
 from moto.core.utils import camelcase_to_underscores, utcnow
 from moto.ec2 import utils
 from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models import amis, elastic_ip_addresses, instances
+from moto.ec2.models import EC2Backend, amis, elastic_ip_addresses, instances
 from moto.ec2.models import elastic_block_store as ebs
 from moto.ec2.models import elastic_network_interfaces as interfaces
 from moto.ec2.models import security_groups as groups
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.ec2.responses.general import General
+from moto.ec2.responses.iam_instance_profiles import IamInstanceProfiles
 from moto.ec2.responses.instances import InstanceResponse
 from moto.iam import access_control
+from moto.s3.exceptions import BucketAccessDeniedError, S3AccessDeniedError
+from moto.s3.responses import S3Response
 from moto.ssm import models as ssm
 
-from lab import catalog
+from lab import catalog, open_data
 from lab.faults import Faults
 from lab.settings import Settings
 
@@ -56,7 +59,9 @@ def apply(settings: Settings, faults: Faults, console: Callable[[str], str], run
     security()
     launching(runnable)
     attributes()
+    profiles()
     errors(faults)
+    anonymous()
 
     @wrap(General, "get_console_output")
     def _console(_: Any, self: Any) -> ActionResult:
@@ -202,6 +207,17 @@ def security() -> None:
         if self._service in JSON_SERVICES:
             raise JsonRESTError("UnrecognizedClientException", "The security token included in the request is invalid.")
         original(self, reason)
+
+
+def anonymous() -> None:
+    """Who does not sign may read what is public, and nothing else."""
+
+    @wrap(S3Response, "_authenticate_and_authorize_s3_action")
+    def _authorize(original: Any, self: Any, bucket_name: str | None = None, key_name: str | None = None) -> None:
+        if "Authorization" in self.headers:
+            original(self, bucket_name, key_name)
+        elif bucket_name != open_data.PUBLIC or self.method not in {"GET", "HEAD"}:
+            raise BucketAccessDeniedError(bucket=bucket_name) if bucket_name else S3AccessDeniedError()
 
 
 def refusal(code: str, message: str) -> AuthFailureError:
@@ -406,6 +422,38 @@ def attributes() -> None:
 
     InstanceResponse.describe_instance_credit_specifications = describe_credits  # type: ignore[method-assign]
     InstanceResponse.modify_instance_credit_specification = modify_credits  # type: ignore[attr-defined]
+
+
+def profiles() -> None:
+    """An instance profile that there is none of, in EC2's words; another profile in the place of the first."""
+
+    def check(call: Any) -> None:
+        from moto.iam.models import iam_backends
+
+        known = iam_backends[call.current_account][call.partition].instance_profiles.values()
+        name, arn = call._get_param("IamInstanceProfile.Name"), call._get_param("IamInstanceProfile.Arn")
+        for kind, value, there in (("name", name, {p.name for p in known}), ("arn", arn, {p.arn for p in known})):
+            if value and value not in there:
+                raise EC2ClientError(
+                    "InvalidParameterValue",
+                    f"Value ({value}) for parameter iamInstanceProfile.{kind} is invalid. "
+                    f"Invalid IAM Instance Profile {kind}",
+                )
+
+    def checked(original: Any, self: Any) -> Any:
+        check(self)
+        return original(self)
+
+    wrap(InstanceResponse, "run_instances")(checked)
+    wrap(IamInstanceProfiles, "associate_iam_instance_profile")(checked)
+    wrap(IamInstanceProfiles, "replace_iam_instance_profile_association")(checked)
+
+    @wrap(EC2Backend, "replace_iam_instance_profile_association")
+    def _replace(original: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+        association = original(self, *args, **kwargs)
+        profile = association.iam_instance_profile
+        association.instance.iam_instance_profile = {"Arn": profile.arn, "Id": association.association_id}
+        return association
 
 
 def errors(faults: Faults) -> None:

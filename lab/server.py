@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from lab import catalog
+from lab import catalog, open_data
 from lab.faults import Faults
 from lab.settings import ACCOUNT, REGION, Settings
 
@@ -175,4 +175,5 @@ def start_api(settings: Settings, console: Callable[[str], str], runnable: Calla
     patches.apply(settings, Faults(settings.folder / "faults.json"), console, runnable)
     environment = write_environment(settings)
     make_user(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    open_data.make(settings)
     return environment

@@ -57,6 +57,16 @@ class Settings:
         return self.name
 
     @property
+    def registry(self) -> str:
+        """The container registry's container."""
+        return f"{self.name}-registry"
+
+    @property
+    def registry_ip(self) -> str:
+        """Its address: instances get theirs from the tenth on."""
+        return str(self.subnet.network_address + 5)
+
+    @property
     def disks(self) -> str:
         """The engine's volume with the EBS volumes' contents."""
         return f"{self.name}-ebs"

@@ -13,6 +13,7 @@ from typing import Any
 import requests
 import yaml
 
+from lab import open_data, registry
 from lab.conda.standin.config import SCALARS
 from lab.engine import EngineError
 from lab.image import registry_answers
@@ -102,6 +103,22 @@ def conda_stand_in(settings: Settings) -> dict[str, Any]:
     }
 
 
+def registry_stand_in(settings: Settings) -> dict[str, Any]:
+    """Start a registry in the lab's network with the stand-in notebook image in it."""
+    conda = settings.folder / "conda"
+    return {
+        "stand_in": True,
+        **registry.start(
+            settings.registry,
+            settings.network,
+            settings.registry_ip,
+            settings.folder / "registry",
+            label=settings.label,
+            conda=conda if conda.is_dir() else None,
+        ),
+    }
+
+
 def write(settings: Settings, api_only: bool) -> dict[str, Any]:
     """Probe, prepare what is missing, and write sources.json."""
     real = dict.fromkeys(NAMES, False) if api_only else probe()
@@ -110,6 +127,14 @@ def write(settings: Settings, api_only: bool) -> dict[str, Any]:
     found["pip"] = {"stand_in": False}
     if not api_only and not real["conda"]:
         found["conda"] = conda_stand_in(settings)
+    if not api_only and not real["registry"]:
+        found["registry"] = registry_stand_in(settings)
+    # Reached by instances and this machine alike. On AWS there is no such setting: S3 is where the region is.
+    url = settings.endpoint if api_only else settings.gateway_url
+    found["s3"] = {
+        "endpoint_url": url, "bucket": open_data.bucket(settings), "instance_profile": open_data.PROFILE,
+        "open_data_bucket": open_data.PUBLIC,
+    }  # fmt: skip
     found["sentences"] = sentences(found)
     (settings.folder / "sources.json").write_text(json.dumps(found, indent=1) + "\n")
     return found

@@ -81,11 +81,16 @@ def build(wanted: str = "13") -> str:
             (context / name).write_bytes(text)
         (context / "ca").mkdir(exist_ok=True)
         (context / "ca" / "README").write_text("Certificate authorities of the machine that built this image.\n")
-        proxies = [f"--build-arg={name}" for name in ("http_proxy", "https_proxy", "no_proxy") if os.environ.get(name)]
-        arguments = [f"--build-arg=BASE={base}", f"--label=lab.inputs={inputs}", *proxies, f"--tag={image}", folder]
+        arguments = [f"--build-arg=BASE={base}", f"--label=lab.inputs={inputs}", *proxies(), f"--tag={image}", folder]
         follow(stream("build", "--network=host", *arguments), "packages")
     say(f"Built {image} in {time.monotonic() - started:.0f} s.")
     return image
+
+
+def proxies() -> list[str]:
+    """Return what tells a build about this machine's proxies."""
+    names = ("http_proxy", "https_proxy", "no_proxy")
+    return [f"--build-arg={name}={os.environ[name]}" for name in names if os.environ.get(name)]
 
 
 def pulled(reference: str, timeout: float = 600) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 PUBLIC_KEY = re.compile(r"(ssh-ed25519|ssh-rsa) (AAAA[A-Za-z0-9+/]+=*)( .*)?", re.DOTALL)
+PROFILE = re.compile(r"[\w+=,.@-]{0,128}", re.ASCII)
 # AWS takes no other characters in the description of a rule.
 NOT_IN_DESCRIPTION = re.compile(r"[^a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]")
 SSH_PORT = 22
@@ -81,10 +82,22 @@ def port_problems(port: Any, setting: str) -> list[str]:
     return []
 
 
-def ingress_problems(extra: Any, jupyter_port: Any) -> list[str]:
+def jupyter_problems(ports: Any) -> list[str]:
+    """What is wrong with the ports of JupyterLab."""
+    if not isinstance(ports, list):
+        return ["ec2_provision_jupyter_ports must be a list such as [443]."]
+    problems = []
+    for port in ports:
+        problems += port_problems(port, "A port in ec2_provision_jupyter_ports")
+        if str(port) == str(SSH_PORT):
+            problems.append("ec2_provision_jupyter_ports has 22, which SSH has: choose another, such as 443.")
+    return problems
+
+
+def ingress_problems(extra: Any, jupyter_ports: list[Any]) -> list[str]:
     """What is wrong with the list of further ports."""
     problems = []
-    taken = {SSH_PORT: "SSH", int(jupyter_port) if str(jupyter_port).isdigit() else -1: "JupyterLab"}
+    taken = {int(port): "JupyterLab" for port in jupyter_ports if str(port).isdigit()} | {SSH_PORT: "SSH"}
     for number, rule in enumerate(extra, start=1):
         where = f"ec2_provision_extra_ingress entry {number}"
         if not isinstance(rule, Mapping) or not {"port", "cidr"} <= set(rule) <= {"port", "cidr", "reason"}:
@@ -230,14 +243,18 @@ def setting_problems(settings: dict[str, Any], systems: dict[str, Any]) -> list[
     else:
         for cidr in settings["allowed_cidrs"]:
             problems += cidr_problems(cidr, "ec2_provision_allowed_cidrs")
-    problems += port_problems(settings["jupyter_port"], "ec2_provision_jupyter_port")
-    if str(settings["jupyter_port"]) == str(SSH_PORT):
-        problems.append("ec2_provision_jupyter_port is 22, which SSH has: choose another, such as 443.")
-    problems += ingress_problems(settings["extra_ingress"], settings["jupyter_port"])
+    ports = settings["jupyter_ports"] if isinstance(settings["jupyter_ports"], list) else []
+    problems += jupyter_problems(settings["jupyter_ports"])
+    problems += ingress_problems(settings["extra_ingress"], ports)
+    if not PROFILE.fullmatch(settings["instance_profile"]):
+        problems.append(
+            f"ec2_provision_instance_profile is '{settings['instance_profile']}': give the name of an instance profile, not its "
+            "ARN, or leave it empty."
+        )
     problems += disk_problems(settings["disk_gb"])
     problems += key_problems(settings["key_public_file"], settings["key_private_file"])
     problems += tag_problems(settings["tags"])
-    rules = 2 * max(1, len(settings["allowed_cidrs"])) + len(settings["extra_ingress"])
+    rules = (1 + len(ports)) * max(1, len(settings["allowed_cidrs"])) + len(settings["extra_ingress"])
     if rules > RULES_PER_GROUP:
         problems.append(
             f"{rules} rules are more than a security group takes ({RULES_PER_GROUP}): name fewer or wider ranges."
@@ -349,7 +366,7 @@ def made_subnets(results: list[dict[str, Any]], zones: list[str]) -> list[dict[s
     return [{"id": one["id"], "zone": one["availability_zone"]} for one in made]
 
 
-def rules(allowed: list[str], jupyter_port: int, extra: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def rules(allowed: list[str], jupyter_ports: list[int], extra: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The security group's rules, as amazon.aws.ec2_security_group takes them."""
 
     def rule(port: int, cidr: str, why: str) -> dict[str, Any]:
@@ -364,7 +381,7 @@ def rules(allowed: list[str], jupyter_port: int, extra: list[dict[str, Any]]) ->
 
     wanted = [
         rule(port, cidr, why)
-        for port, why in ((SSH_PORT, "SSH"), (int(jupyter_port), "JupyterLab"))
+        for port, why in ((SSH_PORT, "SSH"), *((int(port), "JupyterLab") for port in jupyter_ports))
         for cidr in allowed
     ]
     wanted += [rule(int(one["port"]), str(one["cidr"]), str(one.get("reason") or "extra_ingress")) for one in extra]

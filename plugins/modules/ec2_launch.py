@@ -19,6 +19,8 @@ options:
   root_device_name: {description: "The image's own root device", type: str, required: true}
   disk_gb: {description: Size of the root volume in GB, type: int, required: true}
   standard_credits: {description: "A burstable type shall slow down rather than bill extra", type: bool, default: false}
+  instance_profile: {description: "Name of the IAM instance profile. Empty means none", type: str, default: ''}
+  metadata_hop_limit: {description: Network hops that answers of the metadata service survive, type: int, default: 1}
   termination_protection: {description: Refuse termination until this is off, type: bool, default: false}
   tags: {description: "Tags of the instance, its volume and its network interface", type: dict, required: true}
 author: [The project's authors]
@@ -86,13 +88,19 @@ def request(options: dict[str, Any], subnet: str) -> dict[str, Any]:
                 },
             }
         ],
-        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
+        "MetadataOptions": {
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": options["metadata_hop_limit"],
+            "HttpEndpoint": "enabled",
+        },
         "InstanceInitiatedShutdownBehavior": "stop",
         "DisableApiTermination": options["termination_protection"],
         "TagSpecifications": [
             {"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")
         ],
     }
+    if options["instance_profile"]:
+        wanted["IamInstanceProfile"] = {"Name": options["instance_profile"]}
     if options["standard_credits"]:
         wanted["CreditSpecification"] = {"CpuCredits": "standard"}
     return wanted
@@ -125,6 +133,8 @@ def main() -> None:
             "root_device_name": {"type": "str", "required": True},
             "disk_gb": {"type": "int", "required": True},
             "standard_credits": {"type": "bool", "default": False},
+            "instance_profile": {"type": "str", "default": ""},
+            "metadata_hop_limit": {"type": "int", "default": 1},
             "termination_protection": {"type": "bool", "default": False},
             "tags": {"type": "dict", "required": True},
         },

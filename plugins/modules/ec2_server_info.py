@@ -81,6 +81,7 @@ def describe_instance(ec2: Any, instance: dict[str, Any]) -> dict[str, Any]:
         "public_dns": instance.get("PublicDnsName", ""),
         "private_ip": instance.get("PrivateIpAddress", ""),
         "cpu_credits": credit,
+        "instance_profile": instance.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2],
         "root_volume_id": root_id,
         "disk_gb": sizes.get(root_id, 0),
         "security_group_ids": sorted(

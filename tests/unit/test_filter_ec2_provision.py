@@ -15,8 +15,9 @@ GOOD: dict[str, Any] = {
     "image_id": "",
     "disk_gb": 30,
     "allowed_cidrs": [],
-    "jupyter_port": 443,
+    "jupyter_ports": [443],
     "extra_ingress": [],
+    "instance_profile": "",
     "key_public_file": "",
     "key_private_file": "",
     "tags": {},
@@ -39,6 +40,8 @@ def problems(**changed: Any) -> list[str]:
 
 def test_good_settings() -> None:
     assert problems() == []
+    assert problems(jupyter_ports=[443, 8443], instance_profile="notebooks+x@y") == []
+    assert problems(jupyter_ports=[]) == []
     assert problems(allowed_cidrs=["203.0.113.7", "198.51.100.9/24", "2001:db8::1", "0.0.0.0/0", "::/0"]) == []
     assert (
         problems(extra_ingress=[{"port": 8050, "cidr": "0.0.0.0/0", "reason": "course"}], tags={"Owner": "ann"}) == []
@@ -57,8 +60,12 @@ def test_good_settings() -> None:
         ({"allowed_cidrs": ["2000::/3"]}, "good part of the internet: write ::/0"),
         ({"allowed_cidrs": ["1.2.3.4/0"]}, "means the whole internet: write 0.0.0.0/0"),
         ({"allowed_cidrs": [f"203.0.113.{n}" for n in range(40)]}, "80 rules are more"),
-        ({"jupyter_port": 0}, "is not a port"),
-        ({"jupyter_port": 22}, "which SSH has"),
+        ({"allowed_cidrs": [f"203.0.113.{n}" for n in range(21)], "jupyter_ports": [443, 8443]}, "63 rules are more"),
+        ({"jupyter_ports": [443, 0]}, "is not a port"),
+        ({"jupyter_ports": [22]}, "which SSH has"),
+        ({"jupyter_ports": 443}, "must be a list"),
+        ({"jupyter_ports": [443, 8443], "extra_ingress": [{"port": 8443, "cidr": "1.2.3.4"}]}, "which JupyterLab has"),
+        ({"instance_profile": "arn:aws:iam::1:instance-profile/x"}, "give the name of an instance profile"),
         ({"extra_ingress": [{"port": 8050}]}, "must have port and cidr"),
         ({"extra_ingress": [{"port": 8050, "cidr": "1.2.3.4", "why": ""}]}, "must have port and cidr"),
         ({"extra_ingress": [{"port": 99999, "cidr": "1.2.3.4"}]}, "is not a port"),
@@ -171,17 +178,19 @@ def test_what_is_there_and_fits() -> None:
 
 def test_rules() -> None:
     rules = role.rules(
-        ["203.0.113.7", "2001:db8::1"], 443, [{"port": 8050, "cidr": "10.1.2.3/8", "reason": "Ann's <board>"}]
+        ["203.0.113.7", "2001:db8::1"], [443, 8443], [{"port": 8050, "cidr": "10.1.2.3/8", "reason": "Ann's <board>"}]
     )
     assert [(r["ports"], r.get("cidr_ip") or r.get("cidr_ipv6")) for r in rules] == [
         (["22"], "203.0.113.7/32"),
         (["22"], "2001:db8::1/128"),
         (["443"], "203.0.113.7/32"),
         (["443"], "2001:db8::1/128"),
+        (["8443"], "203.0.113.7/32"),
+        (["8443"], "2001:db8::1/128"),
         (["8050"], "10.0.0.0/8"),
     ]
     assert rules[-1]["rule_desc"] == "Ann s  board "
-    assert len(role.rules(["203.0.113.7", "203.0.113.7/32"], 443, [])) == 2
+    assert len(role.rules(["203.0.113.7", "203.0.113.7/32"], [443, 443], [])) == 2
 
 
 def test_subnets() -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import boto3
 import pytest
 import requests
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from lab import catalog, server
+from lab import catalog, open_data, server
 from lab.settings import ROOT
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKz1ZA+n94Fw1Ya3R2BOCCLPnNeW1yodTNfaXN7C01X1 someone"
@@ -50,14 +51,15 @@ class Lab:
         )
         return done.stdout + done.stderr
 
-    def client(self, service: str, **changes: str) -> Any:
+    def client(self, service: str, **changes: Any) -> Any:
         values = {
             "endpoint_url": self.keys["AWS_ENDPOINT_URL"],
             "region_name": "us-west-2",
             "aws_access_key_id": self.keys["AWS_ACCESS_KEY_ID"],
             "aws_secret_access_key": self.keys["AWS_SECRET_ACCESS_KEY"],
         }
-        return boto3.client(service, config=Config(retries={"max_attempts": 0}), **{**values, **changes})  # type: ignore[call-overload]
+        once = Config(retries={"max_attempts": 0})
+        return boto3.client(service, **{**values, **changes, "config": once.merge(changes.get("config", once))})  # type: ignore[call-overload]
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +210,30 @@ def test_public_parameters_and_owners(lab: Lab) -> None:
 
 def test_the_caller_is_seen_as_the_gateway(lab: Lab) -> None:
     assert requests.get(f"{lab.keys['AWS_ENDPOINT_URL']}/checkip", timeout=5).text == "198.19.250.1\n"
+
+
+def test_the_public_data_set_is_read_by_anybody_and_changed_by_nobody(lab: Lab) -> None:
+    s3 = lab.client("s3", config=Config(signature_version=UNSIGNED))
+    keys = [one["Key"] for one in s3.list_objects_v2(Bucket=open_data.PUBLIC)["Contents"]]
+    assert keys == [f"csv/by_station/{open_data.STATION}.csv", open_data.PARQUET_KEY]
+    lines = s3.get_object(Bucket=open_data.PUBLIC, Key=keys[0])["Body"].read().decode().splitlines()
+    assert lines[0] == open_data.HEADER
+    assert len(lines) == 1 + 3 * (4 * 365 + 1)
+    assert s3.get_object(Bucket=open_data.PUBLIC, Key=keys[1])["Body"].read()[:4] == b"PAR1"
+    assert code(s3.put_object, Bucket=open_data.PUBLIC, Key="mine", Body=b"") == "AccessDenied"
+    assert code(s3.delete_object, Bucket=open_data.PUBLIC, Key=keys[0]) == "AccessDenied"
+    assert code(s3.delete_bucket, Bucket=open_data.PUBLIC) == "AccessDenied"
+
+
+def test_the_servers_bucket_is_closed_to_who_does_not_sign(lab: Lab) -> None:
+    name = f"notebooks-{lab.variables['LAB_NAME']}"
+    stranger = lab.client("s3", config=Config(signature_version=UNSIGNED))
+    mine = lab.client("s3")
+    assert [one["Name"] for one in mine.list_buckets()["Buckets"]] == [name]
+    mine.put_object(Bucket=name, Key="a b/c+d.txt", Body=b"hello")
+    assert mine.get_object(Bucket=name, Key="a b/c+d.txt")["Body"].read() == b"hello"
+    assert code(stranger.get_object, Bucket=name, Key="a b/c+d.txt") in {"AccessDenied", "403"}
+    assert code(stranger.list_objects_v2, Bucket=name) == "AccessDenied"
+    assert code(stranger.list_buckets) == "AccessDenied"
+    (profile,) = lab.client("iam").list_instance_profiles()["InstanceProfiles"]
+    assert [role["RoleName"] for role in profile["Roles"]] == [open_data.PROFILE]

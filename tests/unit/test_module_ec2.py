@@ -11,7 +11,14 @@ import botocore.exceptions as aws
 import pytest
 from botocore.stub import ANY, Stubber
 
-from plugins.modules import ec2_console_host_keys, ec2_cpu_credits, ec2_launch, ec2_offer_info, ec2_server_info
+from plugins.modules import (
+    ec2_console_host_keys,
+    ec2_cpu_credits,
+    ec2_instance_profile,
+    ec2_launch,
+    ec2_offer_info,
+    ec2_server_info,
+)
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBzVbzV9rE2pQBmRhN4eO1nWT4sT1y0Ap2mXl3i1p9uM"
 BLOCK = (
@@ -68,6 +75,23 @@ def test_cpu_credits(ec2: Any, before: str, check: bool, asks: bool) -> None:
     ec2.stub.assert_no_pending_responses()
 
 
+PROFILE = "arn:aws:iam::123456789012:instance-profile/team/"
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(("before", "asks"), [("", "associate"), ("old", "replace"), ("notebooks", "")])
+def test_instance_profile(ec2: Any, before: str, asks: str, check: bool) -> None:
+    there = [{"AssociationId": "iip-1", "IamInstanceProfile": {"Arn": f"{PROFILE}{before}"}}] if before else []
+    ec2.stub.add_response("describe_iam_instance_profile_associations", {"IamInstanceProfileAssociations": there})
+    wanted = {"IamInstanceProfile": {"Name": "notebooks"}}
+    if asks == "associate" and not check:
+        ec2.stub.add_response("associate_iam_instance_profile", {}, {"InstanceId": "i-1", **wanted})
+    if asks == "replace" and not check:
+        ec2.stub.add_response("replace_iam_instance_profile_association", {}, {"AssociationId": "iip-1", **wanted})
+    assert ec2_instance_profile.give(ec2.client, "i-1", "notebooks", check) == before
+    ec2.stub.assert_no_pending_responses()
+
+
 WISH: dict[str, Any] = {
     "image_id": "ami-1",
     "instance_type": "t3.large",
@@ -77,6 +101,8 @@ WISH: dict[str, Any] = {
     "root_device_name": "/dev/sda1",
     "disk_gb": 30,
     "standard_credits": True,
+    "instance_profile": "",
+    "metadata_hop_limit": 1,
     "termination_protection": False,
     "tags": {"Name": "demo"},
 }
@@ -94,6 +120,10 @@ def test_launch_asks_for_what_is_promised() -> None:
         "VolumeSize": 30, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True,
     }  # fmt: skip
     assert wanted["InstanceInitiatedShutdownBehavior"] == "stop"
+    assert "IamInstanceProfile" not in wanted
+    with_role = ec2_launch.request({**WISH, "instance_profile": "notebooks", "metadata_hop_limit": 2}, "s-a")
+    assert with_role["IamInstanceProfile"] == {"Name": "notebooks"}
+    assert with_role["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
     assert wanted["CreditSpecification"] == {"CpuCredits": "standard"}
     assert "CreditSpecification" not in ec2_launch.request({**WISH, "standard_credits": False}, "s-a")
     assert {one["ResourceType"] for one in wanted["TagSpecifications"]} == {"instance", "volume", "network-interface"}

@@ -37,12 +37,16 @@ class Cloud:
 
     def __init__(self, folder: Path, keys: dict[str, str]) -> None:
         self.keys, self.state = keys, folder / "state"
-        self.ec2: Any = boto3.client(
-            "ec2",
-            endpoint_url=keys["AWS_ENDPOINT_URL"],
+        self.ec2 = self.client("ec2")
+
+    def client(self, service: str) -> Any:
+        """A client of the API."""
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self.keys["AWS_ENDPOINT_URL"],
             region_name="us-west-2",
-            aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+            aws_access_key_id=self.keys["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.keys["AWS_SECRET_ACCESS_KEY"],
         )
 
     def run(self, playbook: str, *options: str, check: bool = False, good: bool = True, **settings: Any) -> Run:

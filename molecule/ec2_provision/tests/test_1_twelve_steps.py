@@ -15,6 +15,9 @@ MODIFIED: dict[str, Any] = {
     "tags": {"Owner": "ann"},
     "allowed_cidrs": ["203.0.113.7", "2001:db8::/48"],
     "extra_ingress": [{"port": 8050, "cidr": "198.51.100.0/24", "reason": "dashboard"}],
+    "jupyter_ports": [443, 8443],
+    "instance_profile": "notebooks",
+    "metadata_hop_limit": 2,
     "termination_protection": True,
 }
 
@@ -55,6 +58,7 @@ def test_02_create(cloud: Any) -> None:
     assert instance["InstanceType"] == "m7i-flex.large"
     assert instance["MetadataOptions"]["HttpTokens"] == "required"
     assert instance["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    assert "IamInstanceProfile" not in instance
     assert instance["BlockDeviceMappings"][0]["DeviceName"] == image["RootDeviceName"]
     assert (volume["Size"], volume["VolumeType"], volume["Encrypted"]) == (30, "gp3", True)
     behaviour = cloud.ec2.describe_instance_attribute(
@@ -98,9 +102,11 @@ def test_06_modify(cloud: Any) -> None:
     assert cloud.ec2.describe_volumes()["Volumes"][0]["Size"] == after["disk_gb"] == 40
     credit = cloud.ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
     assert credit["InstanceCreditSpecifications"][0]["CpuCredits"] == "standard"
-    everybody = {(port, cidr) for port in (22, 443) for cidr in ("203.0.113.7/32", "2001:db8::/48")}
+    assert instance["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+    assert instance["IamInstanceProfile"]["Arn"].endswith(":instance-profile/notebooks")
+    everybody = {(port, cidr) for port in (22, 443, 8443) for cidr in ("203.0.113.7/32", "2001:db8::/48")}
     assert rules(cloud) == everybody | {(8050, "198.51.100.0/24")}
-    assert after["open_ports"] == [22, 443, 8050]
+    assert after["open_ports"] == [22, 443, 8050, 8443]
     volume, key = cloud.ec2.describe_volumes()["Volumes"][0], cloud.ec2.describe_key_pairs()["KeyPairs"][0]
     for tagged in (instance, volume, key, cloud.ec2.describe_network_interfaces()["NetworkInterfaces"][0]):
         assert {"Key": "Owner", "Value": "ann"} in (tagged.get("Tags") or tagged.get("TagSet"))

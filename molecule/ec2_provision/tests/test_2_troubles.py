@@ -79,6 +79,22 @@ def test_another_machine_does_not_take_over_without_the_key(cloud: Any) -> None:
     assert cloud.things() == NOTHING
 
 
+def test_instance_profile_from_the_start_and_another_in_its_place(cloud: Any) -> None:
+    run = cloud.run("converge.yml", instance_profile="nobodys", good=False)
+    assert "Value (nobodys) for parameter iamInstanceProfile.name is invalid" in sentence(run)
+    assert cloud.things() == NOTHING
+    cloud.client("iam").create_instance_profile(InstanceProfileName="other")
+    for name in ("notebooks", "other"):
+        cloud.run("converge.yml", instance_profile=name, metadata_hop_limit=2)
+        (instance,) = cloud.instances()
+        assert instance["IamInstanceProfile"]["Arn"].endswith(f"/{name}")
+        assert instance["MetadataOptions"]["HttpPutResponseHopLimit"] == 2
+    assert cloud.run("converge.yml", check=True, instance_profile="notebooks", metadata_hop_limit=2).changed == 1
+    assert cloud.instances() == [instance]
+    cloud.run("absent.yml")
+    cloud.state.rmdir()
+
+
 def test_own_network_where_there_is_none(cloud: Any) -> None:
     (default,) = cloud.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     for subnet in cloud.ec2.describe_subnets()["Subnets"]:
