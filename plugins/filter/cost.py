@@ -1,41 +1,303 @@
-"""What a server costs a month on AWS, from a dated table of prices."""
+"""What a server costs on AWS, from the dated prices in group_vars/all/prices.yml. A price that is not there is None: unknown."""
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 HOURS_PER_MONTH = 730
+WORKDAY_HOURS = 8 * 22
+FREE_EGRESS_GB = 100  # a month, for the whole account
+OLD_DAYS = 180
+PARTS = ("compute", "disk", "snapshots", "ipv4", "egress")
+
+
+def prices_of(prices: dict[str, Any], region: str) -> dict[str, Any]:
+    """Return what is known of a region's prices, which may be nothing."""
+    return dict(prices.get("regions", {}).get(region) or {})
+
+
+def times(amount: float, price: float | None) -> float | None:
+    """Multiply; nothing costs nothing, whatever its price, and what has no price is unknown."""
+    if not amount:
+        return 0.0
+    return None if price is None else amount * price
+
+
+def total(parts: dict[str, float | None]) -> float | None:
+    """Add up; one unknown part makes the sum unknown."""
+    known = [value for value in parts.values() if value is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def parts_of(
+    local: dict[str, Any], per_hour: float | None, hours: float, usage: dict[str, Any]
+) -> dict[str, float | None]:
+    """Return the parts of what ``usage["months"]`` months cost with ``hours`` of running in each.
+
+    The disk is billed all the time, stopped or not. A public IPv4 address is billed while the instance has one: while it runs,
+    or always when it is an Elastic IP.
+    """
+    months = usage["months"]
+    address_hours = 0.0
+    if usage["public_ipv4"]:
+        address_hours = usage["hours"] if usage["elastic_ip"] else hours
+    return {
+        "compute": times(months * hours, per_hour),
+        "disk": times(months * usage["disk_gb"], local.get("gp3_gb_month")),
+        "snapshots": times(months * usage["snapshot_gb"], local.get("snapshot_gb_month")),
+        "ipv4": times(months * address_hours, local.get("public_ipv4_hour")),
+        "egress": times(months * max(0.0, usage["egress_gb"] - FREE_EGRESS_GB), local.get("egress_gb")),
+    }
+
+
+def usage_of(disk_gb: float, **others: Any) -> dict[str, Any]:
+    """Return a usage: what a plain server needs, and what is said otherwise."""
+    plain = {
+        "months": 1,
+        "hours": HOURS_PER_MONTH,
+        "work_hours": WORKDAY_HOURS,
+        "disk_gb": disk_gb,
+        "snapshot_gb": 0,
+        "egress_gb": 0,
+        "public_ipv4": True,
+        "elastic_ip": False,
+        "credits_usd": 0,
+    }
+    return {**plain, **others}
 
 
 def monthly_usd(
-    prices: dict[str, Any], instance_type: str, disk_gb: float, hours: float = HOURS_PER_MONTH, months: float = 1
+    prices: dict[str, Any], region: str, instance_type: str, disk_gb: float, hours: float = HOURS_PER_MONTH
 ) -> float | None:
-    """Return US dollars for an instance that runs ``hours`` in each of ``months`` months, or None when the type has no price.
-
-    The disk is billed all the time, stopped or not: ``disk_gb`` gigabytes of gp3 at ``prices["gp3_gb_month"]``. The public
-    IPv4 address is billed while the instance has one, which is while it runs.
-    """
-    per_hour = prices["types"].get(instance_type)
-    if per_hour is None:
-        return None
-    running = hours * (per_hour + prices["public_ipv4_hour"])
-    return float(months * (running + disk_gb * prices["gp3_gb_month"]))
+    """Return US dollars for a month of a plain server that runs ``hours`` of it on demand, or None when a price is unknown."""
+    local = prices_of(prices, region)
+    return total(parts_of(local, local.get("on_demand", {}).get(instance_type), hours, usage_of(disk_gb)))
 
 
-def monthly_cost(prices: dict[str, Any], instance_type: str, disk_gb: float) -> str:
-    """Return the line for the summary, or an empty string where there is no instance to pay for."""
+def monthly_cost(prices: dict[str, Any], region: str, instance_type: str, disk_gb: float) -> str:
+    """Return the line for summary and preflight, or an empty string where there is no instance to pay for."""
     if not instance_type:
         return ""
-    always = monthly_usd(prices, instance_type, disk_gb)
+    always = monthly_usd(prices, region, instance_type, disk_gb)
     if always is None:
-        return f"no price for {instance_type} in the table of {prices['date']}: see the AWS pricing calculator"
-    workdays = monthly_usd(prices, instance_type, disk_gb, hours=8 * 22)
-    stopped = disk_gb * prices["gp3_gb_month"]
-    regions = " and ".join(prices["regions"])
+        return (
+            f"no price of {instance_type} in {region} is known here: "
+            "`ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for it"
+        )
+    workdays = monthly_usd(prices, region, instance_type, disk_gb, WORKDAY_HOURS)
+    stopped = monthly_usd(prices, region, instance_type, disk_gb, 0)
+    date = source_of(prices, region, "on_demand")["date"]
     return (
         f"on AWS about ${always:.2f} a month running all the time, ${workdays:.2f} on 22 days of 8 hours, ${stopped:.2f} stopped"
-        f" ({instance_type}, {disk_gb:g} GB, one IPv4 address; {regions}, prices of {prices['date']}, traffic not counted)"
+        f" ({instance_type} in {region}, {disk_gb:g} GB, one IPv4 address; prices of {date}, traffic not counted)"
     )
+
+
+def ceiling_problems(
+    prices: dict[str, Any], region: str, instance_type: str, disk_gb: float, ceiling: float, setting: str
+) -> list[str]:
+    """Return why a server is dearer than agreed. With a ceiling of 0 nothing is too dear."""
+    if not ceiling:
+        return []
+    month = monthly_usd(prices, region, instance_type, disk_gb)
+    if month is None:
+        return [
+            f"No price of {instance_type} in {region} is known here, so {setting} ({ceiling:g}) cannot be kept: "
+            "`ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for the price, "
+            f"or set {setting} to 0 to go without a ceiling."
+        ]
+    if month > ceiling:
+        return [
+            f"{instance_type} in {region} with {disk_gb:g} GB costs about ${month:.2f} a month running all the time, "
+            f"more than {setting} ({ceiling:g}): choose a smaller ec2_provision_instance_type or raise {setting}."
+        ]
+    return []
+
+
+def source_of(prices: dict[str, Any], region: str, kind: str) -> dict[str, str]:
+    """Return date and words on where one kind of a region's prices is from."""
+    name = prices_of(prices, region).get("from", {}).get(kind, "")
+    return dict(prices.get("sources", {}).get(name) or {"date": "", "says": ""})
+
+
+def break_even(
+    local: dict[str, Any], per_hour: float | None, on_demand: float | None, usage: dict[str, Any]
+) -> float | None:
+    """Return from how many hours a month on another price running always is cheaper than running so long on demand."""
+    if per_hour is None or on_demand is None:
+        return None
+    # An address that is kept is billed the same either way; one that goes with a stop is saved too.
+    address = local.get("public_ipv4_hour", 0) if usage["public_ipv4"] and not usage["elastic_ip"] else 0
+    return float(usage["hours"] * (per_hour + address) / (on_demand + address))
+
+
+def patterns(local: dict[str, Any], instance_type: str, usage: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the ways to run one type, each with its cost in parts."""
+    price = {kind: local.get(kind, {}).get(instance_type) for kind in ("on_demand", "spot", "reserved")}
+    ways = [
+        ("always", "on demand, always", "on_demand", usage["hours"]),
+        ("work", "on demand, work hours", "on_demand", usage["work_hours"]),
+        ("spot", "spot, always", "spot", usage["hours"]),
+        ("reserved", "reserved for a year", "reserved", usage["hours"]),
+    ]
+    rows = []
+    for key, name, kind, hours in ways:
+        parts = parts_of(local, price[kind], hours, usage)
+        whole = total(parts)
+        rows.append(
+            {
+                "key": key,
+                "name": name,
+                "hours": hours,
+                **parts,
+                "total": whole,
+                "a_month": None if whole is None else whole / usage["months"],
+                "credits_left": None if whole is None else max(0.0, usage["credits_usd"] - whole),
+                "break_even_hours": None
+                if kind == "on_demand"
+                else break_even(local, price[kind], price["on_demand"], usage),
+            }
+        )
+    return rows
+
+
+def cost_estimate(prices: dict[str, Any], types: list[str], region: str, usage: dict[str, Any]) -> dict[str, Any]:
+    """Return the costs of each type and way to run it, and what to know when reading them."""
+    local = prices_of(prices, region)
+    servers = [
+        {
+            "type": name,
+            "vcpus": None,
+            "memory_gib": None,
+            **(prices.get("types", {}).get(name) or {}),
+            "patterns": patterns(local, name, usage),
+        }
+        for name in types
+    ]
+    return {"region": region, "usage": usage, "servers": servers}
+
+
+def notes(prices: dict[str, Any], estimate: dict[str, Any], today: str) -> list[str]:
+    """Return what a person should know beside the figures: age, gaps, and what the ways to run mean."""
+    region, usage = estimate["region"], estimate["usage"]
+    said = old_notes(prices, region, today)
+    gaps: dict[str, list[str]] = {}
+    for server in estimate["servers"]:
+        ways = [row["name"] for row in server["patterns"] if row["total"] is None and row["key"] != "work"]
+        if ways:
+            gaps.setdefault("; ".join(ways), []).append(server["type"])
+    said += [
+        f"Unknown in {region}, {ways}: {', '.join(types)}. No price is known here; -e refresh=true asks AWS."
+        for ways, types in gaps.items()
+    ]
+    if any("reserved" in ways for ways in gaps):
+        said += shares(prices, region)
+    said += [
+        f"Work hours are {usage['work_hours']:g} a month; a stopped server costs its disk and snapshots only"
+        + (" and its Elastic IP." if usage["public_ipv4"] and usage["elastic_ip"] else ", its address goes back."),
+        "Spot prices change all the time, and AWS may stop a spot server two minutes after saying so.",
+        "A reservation is owed for 12 months, running or not, and this project never buys one.",
+        f"Break-even: running for longer than these hours of the month's {usage['hours']:g} is cheaper that way than on demand.",
+        f"Traffic to the internet: {usage['egress_gb']:g} GB a month, the account's first {FREE_EGRESS_GB} are free; traffic in is free.",
+        "Without tax, and without CPU credits that a t type may buy when it is busy for long.",
+    ]
+    return said
+
+
+def shares(prices: dict[str, Any], here: str) -> list[str]:
+    """Return what reservations cost elsewhere, where that is known, so that a gap is not a dead end."""
+    said = []
+    for region, local in prices.get("regions", {}).items():
+        found = [
+            price / local["on_demand"][name]
+            for name, price in local.get("reserved", {}).items()
+            if name in local.get("on_demand", {})
+        ]
+        if found and region != here:
+            said.append(
+                f"For comparison: in {region} a reservation costs {min(found):.0%} to {max(found):.0%} of on demand "
+                f"({len(found)} types)."
+            )
+    return said
+
+
+def old_notes(prices: dict[str, Any], region: str, today: str) -> list[str]:
+    """Return a warning for each kind of price that is older than can be trusted blindly."""
+    if not prices_of(prices, region):
+        known = ", ".join(prices.get("regions", {}))
+        return [f"WARNING: no prices of {region} are known here (only {known}); -e refresh=true asks AWS."]
+    said = []
+    for kind in prices_of(prices, region).get("from", {}):
+        source = source_of(prices, region, kind)
+        days = (datetime.date.fromisoformat(today) - datetime.date.fromisoformat(source["date"])).days
+        if days > OLD_DAYS:
+            said.append((kind.replace("_", " "), days))
+    if not said:
+        return []
+    ages = ", ".join(f"{kind} {days}" for kind, days in said)
+    return [
+        f"WARNING: prices older than {OLD_DAYS} days are used (days: {ages}); -e refresh=true asks AWS for today's."
+    ]
+
+
+def sources(prices: dict[str, Any], region: str) -> list[dict[str, str]]:
+    """Return where the prices of a region are from, each source once with the kinds it gave."""
+    kinds: dict[str, list[str]] = {}
+    for kind, name in prices_of(prices, region).get("from", {}).items():
+        kinds.setdefault(name, []).append(kind.replace("_", " "))
+    return [{"kinds": ", ".join(kind), **prices["sources"][name]} for name, kind in kinds.items()]
+
+
+def usage_problems(types: Any, usage: dict[str, Any]) -> list[str]:
+    """Return what cannot be in the settings of an estimate."""
+    problems = []
+    if not isinstance(types, list) or not types:
+        problems.append("estimate_types names no instance type: name some, such as -e types=t3.medium,m7i.large.")
+    for name in types if isinstance(types, list) else []:
+        if not isinstance(name, str) or len(name.split(".")) != 2 or not all(name.split(".")):
+            problems.append(f"'{name}' is not an instance type: write it like t3.medium.")
+    for name, value in usage.items():
+        if isinstance(value, bool):
+            continue
+        if not isinstance(value, (int, float)) or value < 0:
+            problems.append(f"estimate_{name} is '{value}': give a number, 0 or more.")
+    if problems:
+        return problems
+    if not usage["months"]:
+        problems.append("estimate_months is 0: give 1 or more.")
+    if not usage["hours"] or usage["hours"] > 744:
+        problems.append(f"estimate_hours is {usage['hours']}: a month has 672 to 744 hours.")
+    if usage["work_hours"] > usage["hours"]:
+        problems.append(f"estimate_work_hours is {usage['work_hours']}, more than the {usage['hours']} of the month.")
+    return problems
+
+
+def refreshed(prices: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the prices with what AWS said just now (see module ec2_prices) in place of the region's former ones.
+
+    A type that AWS did not name a price for loses its former one: it is unknown now. What was not asked for, which is traffic,
+    stays as it was.
+    """
+    old = prices_of(prices, answer["region"])
+    here = {"on_demand", "spot", "reserved"}
+    asked = {"on_demand": "on_demand", "spot": "spot", "reserved": "reserved"}
+    for kind, key in (("disk", "gp3_gb_month"), ("snapshot", "snapshot_gb_month"), ("address", "public_ipv4_hour")):
+        if answer.get(key) is not None:
+            asked[kind] = key
+    local = {**old, **{key: answer[key] for key in asked.values()}}
+    for kind in here:
+        local[kind] = {name: value for name, value in answer[kind].items() if value is not None}
+    local["from"] = {**old.get("from", {}), **dict.fromkeys(asked, f"aws_{answer['date']}")}
+    says = "AWS price API (pricing:GetProducts) and ec2:DescribeSpotPriceHistory, asked by this project"
+    regions = {**prices.get("regions", {}), answer["region"]: local}
+    given = {name for region in regions.values() for name in region["from"].values()}
+    every = {**prices.get("sources", {}), f"aws_{answer['date']}": {"date": answer["date"], "says": says}}
+    return {
+        "sources": {name: source for name, source in every.items() if name in given},
+        "types": {**prices.get("types", {}), **answer["types"]},
+        "regions": regions,
+    }
 
 
 class FilterModule:
@@ -43,4 +305,12 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        return {"monthly_cost": monthly_cost, "monthly_usd": monthly_usd}
+        return {
+            "cost_ceiling_problems": ceiling_problems,
+            "cost_estimate": cost_estimate,
+            "cost_notes": notes,
+            "cost_refreshed": refreshed,
+            "cost_sources": sources,
+            "cost_usage_problems": usage_problems,
+            "monthly_cost": monthly_cost,
+        }

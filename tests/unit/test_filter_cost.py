@@ -1,20 +1,19 @@
-"""The cost line: golden figures worked out by hand and those of the walkthrough that started this project."""
+"""What a server costs: golden figures worked out by hand and those of the walkthrough that started this project."""
 
 from __future__ import annotations
 
-import importlib.util
+import copy
+import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("cost", ROOT / "plugins/filter/cost.py")
-assert spec and spec.loader
-cost = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cost)
+from plugins.filter import cost
 
-PRICES = yaml.safe_load((ROOT / "roles/summary/vars/main.yml").read_text())["__summary_prices"]
+PRICES = yaml.safe_load((Path(__file__).parents[2] / "group_vars/all/prices.yml").read_text())["aws_prices"]
+EAST = "us-east-1"
 
 
 @pytest.mark.parametrize(
@@ -22,26 +21,210 @@ PRICES = yaml.safe_load((ROOT / "roles/summary/vars/main.yml").read_text())["__s
     [("t3.medium", 36.42, 31.80), ("m7i-flex.large", 75.95, 60.40), ("p5.48xlarge", 40185.25, 29070.96)],
 )
 def test_all_in_price_with_30_gb_and_an_address(instance_type: str, month: float, quarter_of_workdays: float) -> None:
-    assert cost.monthly_usd(PRICES, instance_type, 30) == pytest.approx(month, abs=0.01)
-    assert cost.monthly_usd(PRICES, instance_type, 30, hours=176, months=3) == pytest.approx(
-        quarter_of_workdays, abs=0.01
+    for region in (EAST, "us-west-2"):
+        assert cost.monthly_usd(PRICES, region, instance_type, 30) == pytest.approx(month, abs=0.01)
+        workdays = cost.monthly_usd(PRICES, region, instance_type, 30, hours=176)
+        assert workdays is not None and workdays * 3 == pytest.approx(quarter_of_workdays, abs=0.01)
+
+
+def test_another_region_has_its_own_prices() -> None:
+    assert cost.monthly_usd(PRICES, "eu-west-1", "m7i-flex.large", 30) == pytest.approx(
+        730 * 0.10673 + 30 * 0.088 + 3.65
     )
 
 
-@pytest.mark.parametrize(("instance_type", "usd"), [("t2.micro", 40.66), ("m4.large", 231.60), ("c5.large", 199.20)])
-def test_three_months_of_the_first_walkthrough(instance_type: str, usd: float) -> None:
-    assert cost.monthly_usd(PRICES, instance_type, 20, hours=720, months=3) == pytest.approx(usd, abs=0.01)
-
-
-def test_a_type_without_a_price_is_said_plainly() -> None:
-    assert cost.monthly_usd(PRICES, "x9.nano", 30) is None
-    assert "no price for x9.nano" in cost.monthly_cost(PRICES, "x9.nano", 30)
+def test_what_has_no_price_is_unknown_and_never_guessed() -> None:
+    assert cost.monthly_usd(PRICES, EAST, "x9.nano", 30) is None
+    assert cost.monthly_usd(PRICES, "ap-south-1", "t3.medium", 30) is None
+    assert cost.monthly_usd({}, EAST, "t3.medium", 30) is None
+    assert cost.monthly_cost(PRICES, EAST, "x9.nano", 30).startswith("no price of x9.nano in us-east-1 is known here")
 
 
 def test_no_instance_no_line() -> None:
-    assert cost.monthly_cost(PRICES, "", 30) == ""
+    assert cost.monthly_cost(PRICES, EAST, "", 30) == ""
 
 
 def test_line_names_its_assumptions() -> None:
-    line = cost.monthly_cost(PRICES, "t3.medium", 30)
-    assert "$36.42 a month" in line and "t3.medium" in line and "2026-07-20" in line
+    line = cost.monthly_cost(PRICES, "us-west-2", "t3.medium", 30)
+    for part in ("$36.42 a month", "$10.60 on 22 days", "$2.40 stopped", "t3.medium in us-west-2", "2026-07-20"):
+        assert part in line
+
+
+def test_ceiling() -> None:
+    def problems(name: str, ceiling: float) -> list[str]:
+        return cost.ceiling_problems(PRICES, EAST, name, 30, ceiling, "max_monthly_usd")
+
+    assert problems("p5.48xlarge", 0) == []
+    assert problems("x9.nano", 0) == []
+    assert problems("t3.medium", 36.43) == []
+    assert problems("t3.medium", 36.41) == [
+        "t3.medium in us-east-1 with 30 GB costs about $36.42 a month running all the time, more than max_monthly_usd (36.41): "
+        "choose a smaller ec2_provision_instance_type or raise max_monthly_usd."
+    ]
+    (unknown,) = problems("x9.nano", 200)
+    assert "cannot be kept" in unknown and "set max_monthly_usd to 0" in unknown
+
+
+def test_price_file_is_whole() -> None:
+    """Every price is a number above 0 with a dated source, of a type whose make is known, and none is dearer reserved or spot."""
+    assert set(PRICES["regions"]) >= {EAST, "us-west-2", "eu-west-1"}
+    assert len(PRICES["regions"][EAST]["on_demand"]) >= 20
+    used = set()
+    for local in PRICES["regions"].values():
+        used |= set(local["from"].values())
+        for kind in ("on_demand", "spot", "reserved"):
+            assert (kind in local) == (kind in local["from"])
+            for name, price in local.get(kind, {}).items():
+                assert name in PRICES["types"]
+                assert 0 < price <= local["on_demand"][name]
+    assert used == set(PRICES["sources"])
+    for source in PRICES["sources"].values():
+        assert datetime.date.fromisoformat(source["date"])
+        assert len(source["says"]) > 20
+
+
+def usage(**changes: Any) -> dict[str, Any]:
+    return cost.usage_of(**{"disk_gb": 20, "months": 3, **changes})
+
+
+def row(instance_type: str, key: str, region: str = EAST, **changes: Any) -> dict[str, Any]:
+    estimate = cost.cost_estimate(PRICES, [instance_type], region, usage(**changes))
+    return next(one for one in estimate["servers"][0]["patterns"] if one["key"] == key)
+
+
+def test_parts_and_their_sum() -> None:
+    found = row("c5.large", "work", snapshot_gb=40, egress_gb=150)
+    expected = {"compute": 44.88, "disk": 4.80, "snapshots": 6.00, "ipv4": 2.64, "egress": 13.50}
+    for part, usd in expected.items():
+        assert found[part] == pytest.approx(usd), part
+    assert found["total"] == pytest.approx(71.82)
+    assert found["a_month"] == pytest.approx(23.94)
+
+
+def test_addresses() -> None:
+    assert row("c5.large", "work", public_ipv4=False)["ipv4"] == 0
+    assert row("c5.large", "work", elastic_ip=True)["ipv4"] == pytest.approx(3 * 3.65)
+
+
+def test_the_first_100_gb_of_traffic_are_free() -> None:
+    assert row("c5.large", "always", egress_gb=100)["egress"] == 0
+    assert row("c5.large", "always", egress_gb=101)["egress"] == pytest.approx(0.27)
+
+
+def test_unknown_parts_make_the_sum_unknown_only_when_they_are_used() -> None:
+    assert row("c5.large", "always", "eu-west-1", egress_gb=101)["egress"] is None
+    assert row("c5.large", "always", "eu-west-1", egress_gb=101)["total"] is None
+    assert row("c5.large", "always", "eu-west-1", egress_gb=100)["total"] is not None
+    assert row("c5.large", "reserved", "eu-west-1")["total"] is None
+    assert row("c5.large", "always", "ap-south-1")["total"] is None
+
+
+def test_credits() -> None:
+    assert row("c5.large", "work", credits_usd=100)["credits_left"] == pytest.approx(100 - 44.88 - 4.8 - 2.64)
+    assert row("c5.large", "always", credits_usd=100)["credits_left"] == 0
+    assert row("c5.large", "reserved", "eu-west-1", credits_usd=100)["credits_left"] is None
+
+
+def test_break_even() -> None:
+    # 730 h reserved with an address, against h hours on demand with one
+    assert row("c5.large", "reserved")["break_even_hours"] == pytest.approx(730 * 0.059 / 0.090)
+    # without one, or with one that is kept: the prices of the hours alone
+    assert row("c5.large", "reserved", public_ipv4=False)["break_even_hours"] == pytest.approx(730 * 0.054 / 0.085)
+    assert row("c5.large", "reserved", elastic_ip=True)["break_even_hours"] == pytest.approx(730 * 0.054 / 0.085)
+    assert row("c5.large", "reserved", "eu-west-1")["break_even_hours"] is None
+    assert row("c5.large", "always")["break_even_hours"] is None
+
+
+def test_at_the_break_even_both_ways_cost_the_same() -> None:
+    hours = row("m4.large", "reserved")["break_even_hours"]
+    assert row("m4.large", "work", work_hours=hours)["total"] == pytest.approx(row("m4.large", "reserved")["total"])
+
+
+def said(region: str, today: str, types: list[str]) -> list[str]:
+    return cost.notes(PRICES, cost.cost_estimate(PRICES, types, region, usage()), today)
+
+
+def test_old_prices_are_never_used_silently() -> None:
+    young = copy.deepcopy(PRICES)
+    for source in young["sources"].values():
+        source["date"] = "2026-07-20"
+    estimate = cost.cost_estimate(young, ["c5.large"], EAST, usage())
+    assert not [note for note in cost.notes(young, estimate, "2027-01-16") if "WARNING" in note]
+    (warning,) = [note for note in cost.notes(young, estimate, "2027-01-17") if "WARNING" in note]
+    assert "on demand 181" in warning and "refresh=true" in warning
+
+
+def test_gaps_and_regions_without_prices_are_said() -> None:
+    notes = said("eu-west-1", "2026-08-01", ["c5.large", "g5.xlarge"])
+    assert (
+        "Unknown in eu-west-1, on demand, always; spot, always; reserved for a year: g5.xlarge. "
+        "No price is known here; -e refresh=true asks AWS."
+    ) in notes
+    assert (
+        "Unknown in eu-west-1, reserved for a year: c5.large. No price is known here; -e refresh=true asks AWS."
+        in notes
+    )
+    assert any("in us-east-1 a reservation costs 62% to 64% of on demand" in note for note in notes)
+    assert said("ap-south-1", "2026-08-01", ["c5.large"])[0].startswith("WARNING: no prices of ap-south-1 are known")
+
+
+def test_sources_are_named_once() -> None:
+    found = cost.sources(PRICES, EAST)
+    assert [one["kinds"] for one in found][:2] == ["on demand", "spot"]
+    assert found[0]["date"] == "2026-07-20"
+
+
+@pytest.mark.parametrize(
+    ("types", "changes", "sentence"),
+    [
+        ([], {}, "names no instance type"),
+        ("t3.medium", {}, "names no instance type"),
+        (["t3"], {}, "'t3' is not an instance type"),
+        (["t3."], {}, "'t3.' is not an instance type"),
+        (["t3.medium"], {"months": 0}, "estimate_months is 0"),
+        (["t3.medium"], {"months": "x"}, "estimate_months is 'x'"),
+        (["t3.medium"], {"disk_gb": -1}, "estimate_disk_gb is '-1'"),
+        (["t3.medium"], {"hours": 800}, "672 to 744"),
+        (["t3.medium"], {"work_hours": 731}, "estimate_work_hours is 731"),
+    ],
+)
+def test_bad_settings(types: Any, changes: dict[str, Any], sentence: str) -> None:
+    (problem,) = cost.usage_problems(types, usage(**changes))
+    assert sentence in problem
+
+
+def test_good_settings() -> None:
+    assert cost.usage_problems(["t3.medium"], usage()) == []
+
+
+ANSWER = {
+    "region": "us-west-2",
+    "date": "2026-11-21",
+    "on_demand": {"c5.large": 0.09, "t2.micro": None},
+    "spot": {"c5.large": 0.03},
+    "reserved": {"c5.large": 0.05, "t2.micro": None},
+    "types": {"c5.large": {"vcpus": 2, "memory_gib": 4}},
+    "gp3_gb_month": 0.081,
+    "snapshot_gb_month": None,
+    "public_ipv4_hour": 0.005,
+}
+
+
+def test_refreshed_prices_replace_those_of_their_region_only() -> None:
+    before = copy.deepcopy(PRICES)
+    new = cost.refreshed(PRICES, ANSWER)
+    assert before == PRICES
+    west = new["regions"]["us-west-2"]
+    assert west["on_demand"] == {"c5.large": 0.09}  # what AWS named no price for is unknown now
+    assert west["reserved"] == {"c5.large": 0.05}
+    assert (west["gp3_gb_month"], west["snapshot_gb_month"], west["egress_gb"]) == (0.081, 0.05, 0.09)
+    assert west["from"]["on_demand"] == west["from"]["reserved"] == west["from"]["disk"] == "aws_2026-11-21"
+    assert west["from"]["snapshot"] == west["from"]["egress"] == "guides"
+    assert new["regions"][EAST] == PRICES["regions"][EAST]
+    assert "karpenter_west" not in new["sources"] and new["sources"]["aws_2026-11-21"]["date"] == "2026-11-21"
+
+
+def test_refreshed_prices_of_a_new_region() -> None:
+    new = cost.refreshed({}, ANSWER)
+    assert cost.monthly_usd(new, "us-west-2", "c5.large", 10) == pytest.approx(730 * 0.095 + 0.81)
+    assert new["regions"]["us-west-2"].get("snapshot_gb_month") is None
