@@ -39,7 +39,8 @@ def desk_environment(desk: dict[str, Any]) -> dict[str, str]:
     The keys of desk: user, mysql_socket and mysql_database, postgres_socket_dir and postgres_database, region,
     s3_endpoint_url, s3_bucket. What is empty is left out, a database by its database.
     """
-    user, made = desk["user"], {}
+    # JupySQL reports its use to its makers unless it is told not to.
+    user, made = desk["user"], {"PLOOMBER_STATS_ENABLED": "false"}
     if desk["mysql_database"]:
         made["MYSQL_UNIX_PORT"] = desk["mysql_socket"]
         made["MYSQL_DATABASE"] = desk["mysql_database"]

@@ -47,6 +47,15 @@ options:
       language: {type: str, choices: [python, r], default: python, description: What it speaks.}
       prefix: {type: str, default: "", description: Folder that must hold its interpreter.}
   only_kernels: {type: bool, default: true, description: Whether the server may offer no other kernels.}
+  questions:
+    type: list
+    elements: dict
+    default: []
+    description: What else a kernel must be able to do, such as to reach a database.
+    suboptions:
+      name: {type: str, required: true, description: Name of the check.}
+      kernel: {type: str, required: true, description: Name of the kernel that is asked.}
+      code: {type: str, required: true, description: What it runs. It must print 42 and nothing else.}
   open_ports: {type: list, elements: int, default: [], description: Ports that must answer.}
   allowed_ports: {type: list, elements: int, default: [], description: Ports that may answer.}
   scan_ports: {type: list, elements: str, default: [], description: Ports and ranges to try.}
@@ -380,16 +389,14 @@ def execute(server: Server, kernel_id: str, code: str, timeout: float) -> str:
     return printed
 
 
-def try_kernel(server: Server, name: str, language: str, timeout: float) -> tuple[str, str]:
-    """Start a kernel, let it compute, end it. Return the place of its interpreter, or "" and what went wrong."""
-    if language not in QUESTIONS:
-        return "", f"speaks {language}, which is not known here"
+def ask_kernel(server: Server, name: str, code: str, timeout: float) -> tuple[str, str]:
+    """Start a kernel, let it run code, end it. Return what it printed, and what went wrong or nothing."""
     reply = server.ask("POST", "/api/kernels", data={"name": name})
     if reply.status != 201:
         return "", f"does not start (status {reply.status})"
     path = f"/api/kernels/{json.loads(reply.body)['id']}"
     try:
-        lines = execute(server, path.rsplit("/", 1)[1], QUESTIONS[language], timeout).split()
+        printed = execute(server, path.rsplit("/", 1)[1], code, timeout)
     except websocket.WebSocketTimeoutException:
         return "", f"gives no answer within {timeout} s"
     except (websocket.WebSocketException, RuntimeError, *NETWORK_ERRORS) as error:
@@ -398,9 +405,26 @@ def try_kernel(server: Server, name: str, language: str, timeout: float) -> tupl
         ended = server.ask("DELETE", path).status
     if ended != 204 or server.ask("GET", path).status != 404:
         return "", f"computes, but does not end (status {ended})"
-    if len(lines) != 2 or lines[0] != "42":
-        return "", f"answers 6 * 7 with '{' '.join(lines)[:80]}'"
-    return lines[1], ""
+    return printed, ""
+
+
+def try_kernel(server: Server, name: str, language: str, timeout: float) -> tuple[str, str]:
+    """Let a kernel compute. Return the place of its interpreter, or "" and what went wrong."""
+    if language not in QUESTIONS:
+        return "", f"speaks {language}, which is not known here"
+    printed, problem = ask_kernel(server, name, QUESTIONS[language], timeout)
+    lines = printed.split()
+    if not problem and (len(lines) != 2 or lines[0] != "42"):
+        problem = f"answers 6 * 7 with '{' '.join(lines)[:80]}'"
+    return ("", problem) if problem else (lines[1], "")
+
+
+def check_question(server: Server, question: dict[str, str], timeout: float) -> Check:
+    """Let a kernel do something more."""
+    printed, problem = ask_kernel(server, question["kernel"], question["code"], timeout)
+    if not problem and printed.strip() != "42":
+        problem = f"answers with '{' '.join(printed.split())[:80]}' and not with 42"
+    return Check(question["name"], not problem, f"kernel {question['kernel']} {problem or 'answers'}")
 
 
 def check_kernels(server: Server, expected: list[dict[str, Any]], only: bool, timeout: float) -> list[Check]:
@@ -460,8 +484,11 @@ def probe(settings: dict[str, Any], context: ssl.SSLContext, password: str) -> l
             login = log_in(server, password)
             checks += login
             if login[0].ok:
-                kernels, only = settings["kernels"], settings["only_kernels"]
-                checks += check_kernels(server, kernels, only, settings["kernel_timeout"])
+                kernels, only, timeout = settings["kernels"], settings["only_kernels"], settings["kernel_timeout"]
+                with ThreadPoolExecutor(max_workers=2) as more:
+                    asked = [more.submit(check_question, server, one, timeout) for one in settings["questions"]]
+                    checks += check_kernels(server, kernels, only, timeout)
+                checks += [one.result() for one in asked]
         except ssl.SSLCertVerificationError:
             pass  # said by the check "certificate"; such a server is asked nothing more
         except NETWORK_ERRORS as error:
@@ -479,6 +506,7 @@ def main() -> None:
         "language": {"type": "str", "choices": ["python", "r"], "default": "python"},
         "prefix": {"type": "str", "default": ""},
     }
+    question_options = {name: {"type": "str", "required": True} for name in ("name", "kernel", "code")}
     module = AnsibleModule(
         argument_spec={
             "address": {"type": "str", "required": True},
@@ -487,6 +515,7 @@ def main() -> None:
             "password_file": {"type": "path", "required": True, "no_log": False},
             "kernels": {"type": "list", "elements": "dict", "default": [], "options": kernel_options},
             "only_kernels": {"type": "bool", "default": True},
+            "questions": {"type": "list", "elements": "dict", "default": [], "options": question_options},
             "open_ports": {"type": "list", "elements": "int", "default": []},
             "allowed_ports": {"type": "list", "elements": "int", "default": []},
             "scan_ports": {"type": "list", "elements": "str", "default": []},

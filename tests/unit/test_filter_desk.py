@@ -33,7 +33,7 @@ def test_variables_hold_no_password() -> None:
     made = desk.desk_environment(SETTINGS)
     assert set(made) == {
         "MYSQL_UNIX_PORT", "MYSQL_DATABASE", "MYSQL_USER", "MYSQL_URL", "PGHOST", "PGDATABASE", "PGUSER", "POSTGRES_URL",
-        "AWS_DEFAULT_REGION",
+        "AWS_DEFAULT_REGION", "PLOOMBER_STATS_ENABLED",
     }  # fmt: skip
     assert [urlsplit(made[name]).password for name in ("MYSQL_URL", "POSTGRES_URL")] == [None, None]
     assert parse_qs(urlsplit(made["MYSQL_URL"]).query)["unix_socket"] == ["/run/mysqld/mysqld.sock"]
@@ -48,7 +48,7 @@ def test_names_with_signs_stay_one_part_of_an_url() -> None:
 
 def test_what_a_server_lacks_has_no_variable() -> None:
     lacking = {**SETTINGS, "mysql_database": "", "postgres_database": "", "region": ""}
-    assert desk.desk_environment(lacking) == {}
+    assert desk.desk_environment(lacking) == {"PLOOMBER_STATS_ENABLED": "false"}
 
 
 def test_kernels_get_what_is_missing_and_keep_what_is_asked_for() -> None:

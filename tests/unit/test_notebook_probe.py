@@ -168,6 +168,7 @@ def jupyter(
                     {"name": "r", "language": "r", "prefix": "/opt/conda/envs/r"},
                 ],
                 "only_kernels": True,
+                "questions": [],
                 "open_ports": [port],
                 "allowed_ports": [],
                 "scan_ports": [],
@@ -246,6 +247,19 @@ def test_kernels_missing_unexpected_and_in_the_wrong_place(good: Jupyter) -> Non
     assert checks["kernels"] == (False, "julia missing; r not expected")
     assert checks["kernel py"] == (False, f"computes in {sys.prefix}, not in /opt/conda/envs/other")
     assert good.probe(kernels=kernels, only_kernels=False)["kernels"] == (False, "julia missing")
+
+
+def test_what_else_a_kernel_must_be_able_to_do(good: Jupyter) -> None:
+    codes = {"sum": "print(40 + 2)", "wrong": "print(41)", "broken": "1 / 0", "elsewhere": "print(42)"}
+    questions = [
+        {"name": name, "kernel": "julia" if name == "elsewhere" else "py", "code": code} for name, code in codes.items()
+    ]
+    checks = good.probe(questions=questions)
+    assert checks["sum"] == (True, "kernel py answers")
+    assert checks["wrong"] == (False, "kernel py answers with '41' and not with 42")
+    assert checks["broken"] == (False, "kernel py does not compute: ZeroDivisionError: division by zero")
+    assert not checks["elsewhere"][0]
+    assert checks["elsewhere"][1].startswith("kernel julia does not start (status")
 
 
 def test_the_wrong_language_is_not_taken_for_the_right_one(good: Jupyter) -> None:
