@@ -27,7 +27,7 @@ unit:      ## Unit tests, under a minute
 molecule:  ## One role in containers: make molecule SCENARIO=base
 	@scripts/test --only molecule:$(SCENARIO)
 
-bench:     ## How long a re-apply of the running demo takes, by role
+bench:     ## What has a goal: the data services beside a bare script, and a re-apply of the running demo
 	@scripts/setup runtime && $(VENV)/bin/python scripts/bench.py
 
 docs:      ## The tables of settings in the READMEs, from the roles' argument specs
