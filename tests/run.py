@@ -28,8 +28,9 @@ REPORTS = ROOT / "reports"
 BIN = Path(sys.executable).parent
 PYTHON = sys.executable
 HEARTBEAT = 20  # seconds between two lines that say what is running
-LIMIT = 25 * 60  # seconds after which a part is taken for hanging
-LONG = {"ec2_provision", "jupyter_tls"}  # scenarios that take twice as long as others: they start first
+LIMIT = 40 * 60  # seconds after which a part is taken for hanging
+# Scenarios that take twice as long as others start first.
+LONG = {"autostop", "cut_off", "docker", "ec2_provision", "jupyter_tls", "postgres"}
 TAIL = 40  # lines of the log of a part that failed
 
 

@@ -330,7 +330,7 @@ def engine_problems(state: dict[str, str], wanted: dict[str, Any], trouble: str)
     if not state["sysctl"]:
         problems.append(
             f"{host} is itself a container that cannot set its network up (/proc/sys is read-only), so containers cannot start"
-            " in it; make that writable (mount -o remount,rw /proc/sys), or use a machine of its own."
+            " in it; make that writable (mount -o remount,bind,rw /proc/sys), or use a machine of its own."
         )
     if trouble:
         problems.append(

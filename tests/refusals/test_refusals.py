@@ -85,6 +85,17 @@ ROWS = {
         "or ec2_provision_region.",
         {"ec2_provision_instance_type": "u-24tb1.112xlarge", "ec2_provision_region": "us-west-1"},
     ),
+    "dearer than agreed": Row(
+        "m7i-flex.large in us-west-2 with 30 GB costs about $75.95 a month running all the time, more than max_monthly_usd (50): "
+        "choose a smaller ec2_provision_instance_type or raise max_monthly_usd.",
+        {"max_monthly_usd": 50},
+    ),
+    "unknown price": Row(
+        "No price of m5zn.large in us-west-2 is known here, so max_monthly_usd (200) cannot be kept: "
+        "`ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for the price, "
+        "or set max_monthly_usd to 0 to go without a ceiling.",
+        {"ec2_provision_instance_type": "m5zn.large"},
+    ),
     "CIDR that is none": Row(
         "'300.1.1.1/32' in ec2_provision_allowed_cidrs is not an address range: write one like 203.0.113.7/32.",
         {"ec2_provision_allowed_cidrs": ["300.1.1.1/32"]},
@@ -133,6 +144,47 @@ ROWS = {
         "server_components names 'anaconda_kernel', and there is no such role: correct it. Did you mean "
         "anaconda_kernels?",
         {"server_components": ["base", "anaconda_kernel"]},
+    ),
+    "database name that is none": Row(
+        "postgres_databases names 'my data'; a database has up to 50 letters, digits, _ and -, no digit or - first.",
+        {"postgres_databases": [{"name": "my data"}]},
+    ),
+    "two accounts alike": Row(
+        "mysql_users names ann from localhost twice; make one of the two.",
+        {"mysql_users": [{"name": "ann", "plugin": "socket"}, {"name": "ann", "plugin": "socket"}]},
+    ),
+    "grant on a database that is not there": Row(
+        "mysql_users gives ann privileges on sales, which mysql_databases does not name; add it there.",
+        {"mysql_users": [{"name": "ann", "privileges": {"sales": ["ALL"]}}]},
+    ),
+    "unknown way to log in": Row(
+        "ann shall log in by 'kerberos', which the role does not know; give",
+        {"postgres_users": [{"name": "jupyter", "plugin": "peer"}, {"name": "ann", "plugin": "kerberos"}]},
+    ),
+    "database open to the world": Row(
+        "postgres_remote_access.cidrs has 0.0.0.0/0, which opens the server to the world; name your own networks, or say "
+        "postgres_open_to_the_world: true.",
+        {"postgres_remote_access": {"bind": "0.0.0.0", "cidrs": ["0.0.0.0/0"]}},
+    ),
+    "image without digest": Row(
+        "notebook_container_digest is empty, and images without one are refused; give that of",
+        {"docker_require_digest": True, "notebook_container_digest": ""},
+    ),
+    "container that could become root": Row(
+        "could become root of the host",
+        {
+            "docker_containers": [
+                {
+                    "name": "ctl",
+                    "image": "quay.io/x/y:1",
+                    "volumes": [{"source": "/var/run/docker.sock", "target": "/var/run/docker.sock"}],
+                }
+            ]
+        },
+    ),
+    "two servers of notebooks on one port": Row(
+        "notebook_container_port and jupyter_tls_port both want port 443: change one of them.",
+        {"notebook_container_port": 443},
     ),
     "SSH key missing": Row(
         "which is not there: correct it, or leave both empty and a key is made.",
