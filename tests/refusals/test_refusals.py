@@ -171,7 +171,7 @@ ROWS = {
         {"docker_require_digest": True, "notebook_container_digest": ""},
     ),
     "container that could become root": Row(
-        "could become root of the host",
+        "whoever has that is root on the host, so it is never mounted.",
         {
             "docker_containers": [
                 {
