@@ -21,17 +21,18 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "reports"
 BIN = Path(sys.executable).parent
 PYTHON = sys.executable
 HEARTBEAT = 20  # seconds between two lines that say what is running
-LIMIT = 40 * 60  # seconds after which a part is taken for hanging
+LIMIT = 50 * 60  # seconds after which a part is taken for hanging
 # Scenarios that take twice as long as others start first.
 LONG = {"autostop", "cut_off", "docker", "ec2_provision", "jupyter_tls", "postgres"}
 TAIL = 40  # lines of the log of a part that failed
+REASON = 700  # characters of the reason why a test failed
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Part:
 
     passed: int = 0
     failed: int = 0
+    reasons: list[str] = field(default_factory=list)  # why, for each test that did not pass
     started: float = 0.0
     seconds: float = 0.0
     process: subprocess.Popen[bytes] | None = None
@@ -59,10 +61,22 @@ class Part:
         return REPORTS / f"{self.name.replace(':', '-')}.log"
 
 
-def pytest(name: str, folder: str, *arguments: str, **more: str) -> Part:
+def pytest(name: str, folder: str, *arguments: str, **more: Any) -> Part:
     """Return a part that runs the tests in a folder."""
-    command = [PYTHON, "-m", "pytest", folder, "--color=no", f"--junit-xml=reports/{name}.xml", *arguments]
-    return Part(name, [command], junit=[f"{name}.xml"], counts=False, **more)  # type: ignore[arg-type]
+    junit = f"{name.replace(':', '-')}.xml"
+    command = [PYTHON, "-m", "pytest", folder, "--color=no", f"--junit-xml=reports/{junit}", *arguments]
+    return Part(name, [command], junit=[junit], counts=False, **more)
+
+
+def lives() -> list[Part]:
+    """Return the tests of a server's life in two halves, each with a server in a lab of its own."""
+    files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/life/test_*.py"))
+    halves = {"life:first": files[: len(files) // 2], "life:second": files[len(files) // 2 :]}
+    labs = {"life:first": "life:5057:198.19.64.0/24", "life:second": "later:5058:198.19.65.0/24"}
+    return [
+        pytest(name, half[0], *half[1:], needs="images", environment={"LIFE_LAB": labs[name]})
+        for name, half in halves.items()
+    ]
 
 
 def shell_scripts() -> list[str]:
@@ -109,9 +123,11 @@ def all_parts() -> list[Part]:
         *[Part(f"lint:{name}", [command]) for name, command in lint.items()],
         pytest("unit", "tests/unit", "-nauto", "--dist=worksteal"),
         pytest("e2e", "tests/e2e", needs="images"),
+        *lives(),
         *molecule,
         Part("other-python", [["scripts/other-python"]], junit=["other-python.xml"], needs="images"),
         pytest("refusals", "tests/refusals", "-n2", "--dist=worksteal", needs="images"),
+        pytest("policies", "tests/policies", needs="images"),
     ]
 
 
@@ -180,11 +196,24 @@ def results(path: Path) -> tuple[int, int]:
     return passed, failed
 
 
+def reasons(path: Path) -> list[str]:
+    """Return the name of each test of a junit file that did not pass, and why."""
+    found = []
+    for case in ElementTree.parse(path).iter("testcase"):  # noqa: S314 - written by pytest, just now
+        for kind in ("failure", "error", "skipped"):
+            for entry in case.findall(kind):
+                why = " ".join((entry.get("message") or entry.text or "").split())
+                found.append(f"{case.get('classname')}::{case.get('name')}: {kind}: {why[:REASON]}")
+    return found
+
+
 def finish(part: Part, code: int) -> None:
-    """Count what a part found, and show the end of its log if that is not good."""
+    """Count what a part found, and say why if that is not good: what its tests say, or else the end of its log."""
     part.done = True
     part.seconds = time.monotonic() - part.started if part.started else 0.0
-    shown = [results(REPORTS / name) for name in part.junit if (REPORTS / name).exists()]
+    written = [REPORTS / name for name in part.junit if (REPORTS / name).exists()]
+    shown = [results(path) for path in written]
+    part.reasons = [reason for path in written for reason in reasons(path)]
     part.passed = sum(passed for passed, _ in shown)
     part.failed = sum(failed for _, failed in shown)
     # Results that are missing have shown nothing.
@@ -194,9 +223,9 @@ def finish(part: Part, code: int) -> None:
     elif not good and (part.counts or not part.failed):
         part.failed += 1
     if part.failed:
-        print(f"FAILED {part.name} after {part.seconds:.0f} s; the end of {part.log.relative_to(ROOT)}:", flush=True)
+        print(f"FAILED {part.name} after {part.seconds:.0f} s; {part.log.relative_to(ROOT)}:", flush=True)
         lines = part.log.read_text(encoding="utf-8", errors="replace").splitlines() if part.log.exists() else []
-        print("\n".join(f"  | {line}" for line in lines[-TAIL:]), flush=True)
+        print("\n".join(f"  | {line}" for line in part.reasons or lines[-TAIL:]), flush=True)
     else:
         print(f"ok     {part.name} in {part.seconds:.0f} s", flush=True)
 
@@ -287,6 +316,9 @@ def report(parts: list[Part], seconds: float) -> int:
     for part in sorted(parts, key=lambda part: -part.seconds):
         print(f"{part.name:{width}}  {part.seconds:7.0f}  {part.passed:6}  {part.failed:6}")
     print(f"{'all, side by side':{width}}  {seconds:7.0f}\n")
+    for part in parts:
+        for reason in part.reasons:
+            print(f"{part.name}: {reason}\n")
     passed, failed = sum(part.passed for part in parts), sum(part.failed for part in parts)
     print(f"{passed} passed, {failed} failed", flush=True)
     return 1 if failed or not passed else 0

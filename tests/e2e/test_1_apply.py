@@ -7,7 +7,8 @@ import stat
 import subprocess
 from pathlib import Path
 
-from tests.e2e.conftest import SERVER, STATE, Run, Site
+from tests.e2e.conftest import SERVER, STATE
+from tests.lab_site import Run, Site
 
 
 def test_the_first_run_makes_a_server(first_run: Run) -> None:

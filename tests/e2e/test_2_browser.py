@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Error, Page, expect
 
 from tests.e2e import browser
-from tests.e2e.conftest import REPORTS, Site
+from tests.lab_site import REPORTS, Site
 
 PICTURES = REPORTS / "screenshots"
 ASK = {

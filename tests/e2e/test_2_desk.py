@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e import notebooks
-from tests.e2e.conftest import REPORTS, Site
+from tests.lab_site import REPORTS, Site
 
 PAGES = REPORTS / "notebooks"
 # What each sample must say or draw, besides ending without an error.

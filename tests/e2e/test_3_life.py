@@ -8,7 +8,8 @@ import signal
 import subprocess
 import time
 
-from tests.e2e.conftest import FIRST_RUN, REPORTS, SERVER, STATE, Site
+from tests.e2e.conftest import SERVER, STATE
+from tests.lab_site import FIRST_RUN, REPORTS, Site
 
 NOTEBOOKS = "/srv/notebooks"
 CLIENTS = {"mysql": "mysql -BN notebooks -e", "postgres": "psql -At notebooks -c"}

@@ -65,6 +65,18 @@ def test_all_that_is_run_and_the_closing_line(run: ModuleType, capsys: pytest.Ca
     assert "second command" in (run.REPORTS / "first.log").read_text()
 
 
+def test_why_a_test_failed_is_said_and_said_again_at_the_end(
+    run: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = '<testcase classname="tests.some" name="test_it"><failure message="assert 1 == 2&#10;where"/></testcase>'
+    junit = JUNIT.format(2, 1, 0, 0).replace(" /></testsuites>", f">{case}</testsuite></testsuites>")
+    (run.REPORTS / "part.xml").write_text(junit)
+    part = run.Part("part", [], junit=["part.xml"], counts=False)
+    run.finish(part, 1)
+    run.report([part], 1.0)
+    assert capsys.readouterr().out.count("tests.some::test_it: failure: assert 1 == 2 where") == 2
+
+
 def test_nothing_run_is_not_success(run: ModuleType) -> None:
     assert run.report([run.Part("part", [])], 0.0) == 1
 

@@ -1,0 +1,77 @@
+"""An account in this process (moto), where every call can fail and every run can be cut off.
+
+    for trouble in cloud.troubles(work):       # work(cloud) is done once to learn its calls, then once for each trouble
+        ...
+
+`Cloud.client` gives clients that count their calls. A fault is an error in the place of the nth call; a cut is a run that ends
+right after the nth call was done, as a killed one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import botocore.exceptions as aws
+from botocore.config import Config
+from moto import mock_aws
+
+REGION = "us-west-2"
+READS = ("Describe", "Get", "Head", "List")
+
+
+class Cut(BaseException):
+    """The run was killed here."""
+
+
+@dataclass
+class Cloud:
+    """The account, and what is to go wrong."""
+
+    calls: list[str] = field(default_factory=list)
+    fail_at: int = 0
+    code: str = ""
+    cut_at: int = 0
+
+    def client(self, service: str = "ec2", region: str = REGION) -> Any:
+        """A client whose calls are counted."""
+        client = boto3.client(  # type: ignore[call-overload]
+            service,
+            region_name=region,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        client.meta.events.register("before-call.*", self._before)
+        client.meta.events.register("after-call.*", self._after)
+        return client
+
+    def _before(self, model: Any, **_: Any) -> None:
+        self.calls.append(model.name)
+        if len(self.calls) == self.fail_at:
+            detail = f"{self.code} (made up for this test)"
+            raise aws.ClientError({"Error": {"Code": self.code, "Message": detail}}, model.name)
+
+    def _after(self, **_: Any) -> None:
+        if len(self.calls) == self.cut_at:
+            raise Cut
+
+    def calm(self) -> None:
+        """From now on nothing goes wrong."""
+        self.calls.clear()
+        self.fail_at = self.cut_at = 0
+
+
+@contextmanager
+def cloud() -> Iterator[Cloud]:
+    """A fresh account."""
+    with mock_aws():
+        yield Cloud()
+
+
+def changing(calls: list[str]) -> list[int]:
+    """The numbers (from 1) of the calls that change something."""
+    return [number for number, name in enumerate(calls, 1) if not name.startswith(READS)]
