@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any
 
+from ansible import constants as C  # noqa: N812
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
@@ -135,7 +136,8 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Begin to watch."""
         interval = self.get_option("interval")
-        if interval > 0:
+        # What is piped must hold nothing but the answer.
+        if interval > 0 and C.DEFAULT_STDOUT_CALLBACK != "plain":
             threading.Thread(target=self._watch, args=(interval,), daemon=True, name="progress").start()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
