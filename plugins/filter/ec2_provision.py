@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -12,6 +13,12 @@ from typing import Any
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 PUBLIC_KEY = re.compile(r"(ssh-ed25519|ssh-rsa) (AAAA[A-Za-z0-9+/]+=*)( .*)?", re.DOTALL)
+HOST_NAME = re.compile(r"(?=.{4,230}$)((?!-)[a-z0-9-]{1,63}(?<!-)\.)+(?!-)[a-z0-9-]{1,63}(?<!-)")
+USD = re.compile(r"\d{1,3}(\.\d{1,6})?")
+MARKETS = ("on_demand", "spot")
+SNAPSHOT = re.compile(r"snap-[0-9a-f]{8,17}")
+DATA_SET = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+MOST_DATA_SETS = 8
 PROFILE = re.compile(r"[\w+=,.@-]{0,128}", re.ASCII)
 # AWS takes no other characters in the description of a rule.
 NOT_IN_DESCRIPTION = re.compile(r"[^a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]")
@@ -30,9 +37,23 @@ HELP = {
     "VcpuLimitExceeded": "Your account's quota of vCPUs for this family is used up in {region}: terminate something, "
     "choose a smaller "
     "ec2_provision_instance_type, or ask for more under Service Quotas, Amazon EC2, in the AWS console.",
+    "AddressLimitExceeded": "The account's quota of Elastic IPs (5 at first) is used up in {region}: release one that nobody uses in the "
+    "AWS console, ask for more under Service Quotas, Amazon EC2, or set ec2_provision_elastic_ip to false.",
+    "SpotMaxPriceTooLow": "Spot {type} costs more than ec2_provision_spot_max_usd now in {zones}: raise it, or leave it empty for the "
+    "price on demand.",
+    "IncorrectSpotRequestState": "AWS stopped this spot server for want of room and starts it again by itself: wait, or look at its spot "
+    "request in the AWS console.",
+    "NoSuchHostedZone": "The hosted zone went meanwhile: correct ec2_provision_dns_zone.",
     "MaxSpotInstanceCountExceeded": "Ask for more under Service Quotas, Amazon EC2, in the AWS console.",
     "InstanceLimitExceeded": "Terminate something, or ask for more under Service Quotas, Amazon EC2, in the AWS "
     "console.",
+    "VolumeModificationRateExceeded": "AWS changes a volume only every six hours: everything works on with the size it has; "
+    "run the same command later.",
+    "IncorrectModificationState": "AWS is still at work on an earlier change of the volume: everything works on with the "
+    "size it has; run the same command later.",
+    "InvalidSnapshot.NotFound": "Correct the id of the snapshot; it must be of {region}, yours or public.",
+    "InvalidVolume.NotFound": "The volume went meanwhile: run the same command again.",
+    "RequestLimitExceeded": "AWS asks for fewer calls: wait a minute, then run the same command.",
     "VolumeLimitExceeded": "Delete volumes you do not need, or ask for more under Service Quotas, Amazon EBS, in the "
     "AWS console.",
     "VpcLimitExceeded": "Name a VPC you have in ec2_provision_vpc_id, or delete one you do not need.",
@@ -41,8 +62,8 @@ HELP = {
     "same command.",
     "OptInRequired": "Finish the sign-up of the AWS account in the AWS console, then run the same command.",
     "OperationNotPermitted": "Set ec2_provision_termination_protection to false and apply it first.",
-    "UnauthorizedOperation": "Ask whoever runs the AWS account for that permission; the README of ec2_provision lists "
-    "all that are needed.",
+    "UnauthorizedOperation": "Ask whoever runs the AWS account for that permission; docs/permissions.md has "
+    "policies with all that are needed.",
     "RequestExpired": "The AWS credentials have expired or this machine's clock is wrong: sign in again, then run the "
     "same command.",
     "InvalidParameterCombination": "Accounts on the free plan may launch only some types: choose m7i-flex.large or "
@@ -127,7 +148,9 @@ def tag_problems(tags: Any) -> list[str]:
         return ["ec2_provision_tags must be a mapping such as {Owner: ann}."]
     problems = []
     for key, value in tags.items():
-        if key in {"Name", "Project", "ManagedBy"}:
+        if key == "ExpiresAt":
+            problems.append("ec2_provision_tags sets ExpiresAt: set ec2_provision_expires instead.")
+        elif key in {"Name", "Project", "ManagedBy"}:
             problems.append(
                 f"ec2_provision_tags sets {key}, which is how the server is found again: choose another key."
             )
@@ -137,6 +160,28 @@ def tag_problems(tags: Any) -> list[str]:
                 "aws:, value up to 256."
             )
     return problems
+
+
+def expiry_problems(expires: Any) -> list[str]:
+    """Why a text cannot be the day from which a server is not needed any more."""
+    if not expires:
+        return []
+    try:
+        day = datetime.date.fromisoformat(str(expires))
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != str(expires):
+        return [f"ec2_provision_expires is '{expires}': write a day like 2027-01-31, or leave it empty."]
+    return []
+
+
+def past_problems(expires: Any, name: str) -> list[str]:
+    """Why a server is not launched: its day is over. One that is there is kept, and status.yml says that it is overdue."""
+    if expires and str(expires) < datetime.datetime.now(datetime.UTC).date().isoformat():
+        return [
+            f"{name} would be overdue from its first minute: ec2_provision_expires is {expires}, which is in the past."
+        ]
+    return []
 
 
 def disk_problems(disk_gb: Any) -> list[str]:
@@ -231,6 +276,84 @@ def name_problems(name: Any, setting: str = "The server name") -> list[str]:
     ]
 
 
+def network_problems(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with the name in DNS."""
+    name, zone = str(settings.get("dns_name", "")), str(settings.get("dns_zone", ""))
+    if name and not HOST_NAME.fullmatch(name):
+        return [
+            f"ec2_provision_dns_name is '{name}', which is not a host name: write one like lab.example.org, in small letters."
+        ]
+    if zone and not name:
+        return [f"ec2_provision_dns_zone is '{zone}' without a name: set ec2_provision_dns_name, such as lab.{zone}."]
+    return []
+
+
+def market_problems(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with how the server is paid."""
+    market, most = settings.get("market", "on_demand"), str(settings.get("spot_max_usd", ""))
+    if market not in MARKETS:
+        return [f"ec2_provision_market is '{market}': choose on_demand or spot."]
+    if most and market != "spot":
+        return ["ec2_provision_spot_max_usd is for spot servers: set ec2_provision_market to spot, or leave it empty."]
+    if most and not (USD.fullmatch(most) and float(most)):
+        return [f"ec2_provision_spot_max_usd is '{most}': give US dollars an hour, such as 0.05, or leave it empty."]
+    if market == "spot" and settings.get("termination_protection"):
+        return [
+            "AWS has no termination protection for spot servers: set ec2_provision_termination_protection to false."
+        ]
+    return []
+
+
+def volume_problems(settings: dict[str, Any]) -> list[str]:
+    """What is wrong with the data volume and the data sets."""
+    gb, snapshot = settings.get("data_volume_gb", 0), str(settings.get("data_volume_snapshot_id", ""))
+    problems = []
+    if isinstance(gb, bool) or not str(gb).isdigit() or int(gb) > LARGEST_DISK_GB:
+        problems.append(
+            f"ec2_provision_data_volume_gb is '{gb}': give a number of GB from 1 to {LARGEST_DISK_GB}, or 0 for no data volume."
+        )
+    elif snapshot and not int(gb):
+        problems.append(
+            "ec2_provision_data_volume_snapshot_id is set without a size: set ec2_provision_data_volume_gb to that of the snapshot or more."
+        )
+    if snapshot and not SNAPSHOT.fullmatch(snapshot):
+        problems.append(
+            f"ec2_provision_data_volume_snapshot_id is '{snapshot}': give the id of a snapshot, such as snap-0123456789abcdef0."
+        )
+    sets = settings.get("data_sets", [])
+    if not isinstance(sets, list) or any(
+        not isinstance(one, Mapping) or set(one) != {"name", "snapshot_id"} for one in sets
+    ):
+        return [
+            *problems,
+            "ec2_provision_data_sets must be a list such as [{name: genomes, snapshot_id: snap-0123456789abcdef0}].",
+        ]
+    for one in sets:
+        if not DATA_SET.fullmatch(str(one["name"])):
+            problems.append(
+                f"'{one['name']}' in ec2_provision_data_sets cannot be a folder: use 1 to 32 of a-z, 0-9 and -."
+            )
+        if not SNAPSHOT.fullmatch(str(one["snapshot_id"])):
+            problems.append(
+                f"'{one['snapshot_id']}' in ec2_provision_data_sets is not the id of a snapshot, such as snap-0123456789abcdef0."
+            )
+    names = [one["name"] for one in sets]
+    problems += [
+        f"ec2_provision_data_sets has {name} twice: give each its own name."
+        for name in sorted({n for n in names if names.count(n) > 1})
+    ]
+    if len(sets) > MOST_DATA_SETS:
+        problems.append(
+            f"ec2_provision_data_sets has {len(sets)} entries: an instance takes at most {MOST_DATA_SETS} here."
+        )
+    return problems
+
+
+def subnets_in(subnets: list[dict[str, Any]], zone: str) -> list[dict[str, Any]]:
+    """The subnets of one zone, or all when no zone is given."""
+    return [one for one in subnets if not zone or one["zone"] == zone]
+
+
 def setting_problems(settings: dict[str, Any], systems: dict[str, Any]) -> list[str]:
     """All that is wrong with the settings themselves; the keys are those of the role without its prefix."""
     problems = name_problems(settings["name"]) + name_problems(settings["project"], "ec2_provision_project")
@@ -252,8 +375,10 @@ def setting_problems(settings: dict[str, Any], systems: dict[str, Any]) -> list[
             "ARN, or leave it empty."
         )
     problems += disk_problems(settings["disk_gb"])
+    problems += network_problems(settings) + market_problems(settings) + volume_problems(settings)
     problems += key_problems(settings["key_public_file"], settings["key_private_file"])
     problems += tag_problems(settings["tags"])
+    problems += expiry_problems(settings["expires"])
     rules = (1 + len(ports)) * max(1, len(settings["allowed_cidrs"])) + len(settings["extra_ingress"])
     if rules > RULES_PER_GROUP:
         problems.append(
@@ -289,6 +414,9 @@ def offer_problems(offer: dict[str, Any], settings: dict[str, Any], record: dict
                 "ec2_provision_disk_gb to that or more."
             ]
         return []
+    past = past_problems(settings["expires"], settings["name"])
+    if past:
+        return past
     image = offer["image"]
     if not image:
         wanted = settings["image_id"] or f"of {settings['os']} for {offer['type']['architecture']}"
@@ -309,10 +437,34 @@ def offer_problems(offer: dict[str, Any], settings: dict[str, Any], record: dict
     return []
 
 
+def place_problems(instance: dict[str, Any], offer: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """What cannot be changed about an instance: its zone, how it is paid, and the type of a spot one."""
+    name, zone, market = settings["name"], settings.get("zone", ""), settings.get("market", "on_demand")
+    if zone and instance["zone"] not in offer["placement"]:
+        return [
+            f"{name} is in {instance['zone']}, and ec2_provision_zone is {zone} ({', '.join(offer['placement'])}): a server cannot move. "
+            "Leave it empty to keep the server where it is; to move, restore a backup of it to a server in that zone."
+        ]
+    if instance.get("market", market) != market:
+        return [
+            f"{name} was launched {instance['market'].replace('_', ' ')}, and ec2_provision_market is {market}: AWS cannot change that. "
+            "Set it back, or restore a backup of it to another server."
+        ]
+    if market == "spot" and instance["type"] != settings.get("type", instance["type"]):
+        return [
+            f"{name} is a spot server of type {instance['type']}, and AWS changes the type of no spot server: set "
+            "ec2_provision_instance_type back, or restore a backup of it to another server."
+        ]
+    return []
+
+
 def present_problems(
-    found: dict[str, Any], offer: dict[str, Any], settings: dict[str, Any], public_key: str
+    found: dict[str, Any], offer: dict[str, Any], settings: dict[str, Any], public_key: str, former_key: str = ""
 ) -> list[str]:
-    """What stands between what AWS has of a server and going on with it."""
+    """What stands between what AWS has of a server and going on with it.
+
+    The former key is that of a rotation that was cut off: the server knows the present one already, AWS not yet.
+    """
     name, instances = settings["name"], found["instances"]
     if len(instances) > 1:
         ids = ", ".join(i["id"] for i in instances)
@@ -337,6 +489,9 @@ def present_problems(
             f"{name} has a disk of {instances[0]['disk_gb']} GB, and a disk cannot shrink: set ec2_provision_disk_gb "
             "to that or more."
         ]
+    stays = place_problems(instances[0], offer, settings)
+    if stays:
+        return stays
     if not public_key:
         return [
             f"{name} is there ({instances[0]['id']}), but its private key is not on this machine: bring back its "
@@ -344,7 +499,7 @@ def present_problems(
             "machine that launched it, or destroy it and launch it again."
         ]
     known = [key["public_key"] for key in found["key_pairs"] if key["name"] == instances[0]["key_name"]]
-    if known and known[0] and known[0] != public_key:
+    if known and known[0] and known[0] not in (public_key, former_key):
         return [
             f"{name} was launched with another SSH key than the present one: AWS cannot change it; give that key, or "
             "destroy the server first."
@@ -388,6 +543,48 @@ def rules(allowed: list[str], jupyter_ports: list[int], extra: list[dict[str, An
     return [one for number, one in enumerate(wanted) if one not in wanted[:number]]
 
 
+def rotate_problems(settings: dict[str, Any], record: dict[str, Any], made: bool) -> list[str]:
+    """Why the SSH key of a server cannot be exchanged; `made` is whether its own one is on this machine."""
+    name = settings["name"]
+    if settings["key_private_file"]:
+        return [
+            f"{name} has a key of your own ({settings['key_private_file']}), which may open other doors too: this project "
+            "does not change it. Put another one into its authorized_keys yourself, then name its files in "
+            "ec2_provision_key_private_file and ec2_provision_key_public_file."
+        ]
+    if not record:
+        return [f"There is no record of {name} on this machine: only a server that was launched from here has a key."]
+    if not made:
+        return [f"The key of {name} is not on this machine: bring back its state folder from the one that launched it."]
+    return []
+
+
+def rotate_failed(result: dict[str, Any], name: str, doing: str, switched: bool, about: dict[str, str]) -> str:
+    """What failed on the way to a new key, which key opens the server now, and what to do."""
+    last = f"{result.get('stdout', '')} {result.get('stderr', '')}".strip().splitlines()
+    words = f"{name}: {doing} failed: {last[-1].strip()}." if last else explain(result, f"{name}: {doing}", about)
+    which = (
+        "The new key is in use on this machine and on the server"
+        if switched
+        else "The old key is in use as before, and the new one waits beside it (id_ed25519.new)"
+    )
+    help_text = "" if not last or result.get("rc") != 255 else " Is the server running (playbooks/start.yml)?"
+    return f"{words}{help_text} {which}; run the same command again, it goes on from here."
+
+
+def unsaid(words: str) -> str:
+    """What to look at where amazon.aws keeps AWS's reason to itself: of ec2_security_group, ec2_vol and others it says only what failed."""
+    failed = re.search(r"Failed to ((?:[a-z]+ )+[a-z]+)$", words)
+    if not failed:
+        return ""
+    action = "".join(word.capitalize() for word in failed[1].split())
+    action = {"ModifySubnet": "ModifySubnetAttribute"}.get(action, action)
+    return (
+        f"AWS's reason was not passed on. Most often these credentials lack the permission ec2:{action}: "
+        "docs/permissions.md has the policies."
+    )
+
+
 def explain(result: dict[str, Any], doing: str, about: dict[str, str]) -> str:
     """One sentence for a failed AWS task: what failed, in AWS's words, and what to do."""
     result = next(
@@ -402,8 +599,22 @@ def explain(result: dict[str, Any], doing: str, about: dict[str, str]) -> str:
         .strip()
         .rstrip(".")
     )
-    help_text = HELP.get(code, "").format(**about)
+    help_text = HELP.get(code, "").format(**about) if code else unsaid(words)
     return f"{doing} failed: {words}{f' ({code})' if code else ''}. {help_text}".strip()
+
+
+def stuck(result: dict[str, Any], about: dict[str, str]) -> str:
+    """A module's own words on what state things are in, then AWS's reason and what helps against it."""
+    framed = re.match(
+        r"(.+?): An error occurred \(([\w.]+)\) when calling the \w+ operation(?: \([^)]*\))?: (.+)",
+        str(result.get("msg", "")),
+        re.DOTALL,
+    )
+    if not framed:
+        return str(result.get("msg", "no reason given"))
+    where, code, words = framed[1], framed[2], framed[3].splitlines()[0].strip().rstrip(".")
+    help_text = HELP.get(code, "").format(**about)
+    return f"{where}. AWS says: {words} ({code}). {help_text}".strip()
 
 
 def waited(result: dict[str, Any], name: str, address: str, seconds: int) -> str:
@@ -443,8 +654,12 @@ class FilterModule:
             "ec2_provision_normalise": normalise,
             "ec2_provision_offer_problems": offer_problems,
             "ec2_provision_present_problems": present_problems,
+            "ec2_provision_rotate_failed": rotate_failed,
+            "ec2_provision_rotate_problems": rotate_problems,
             "ec2_provision_rules": rules,
             "ec2_provision_setting_problems": setting_problems,
+            "ec2_provision_stuck": stuck,
             "ec2_provision_subnets": subnets,
+            "ec2_provision_subnets_in": subnets_in,
             "ec2_provision_waited": waited,
         }

@@ -22,6 +22,8 @@ options:
   instance_profile: {description: "Name of the IAM instance profile. Empty means none", type: str, default: ''}
   metadata_hop_limit: {description: Network hops that answers of the metadata service survive, type: int, default: 1}
   termination_protection: {description: Refuse termination until this is off, type: bool, default: false}
+  market: {description: Whether it is a spot instance, type: str, choices: [on_demand, spot], default: on_demand}
+  spot_max_usd: {description: "Most that an hour of a spot instance may cost. Empty means the price on demand", type: str, default: ''}
   tags: {description: "Tags of the instance, its volume and its network interface", type: dict, required: true}
 author: [The project's authors]
 """
@@ -56,7 +58,13 @@ except ImportError:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 # What another zone may still grant.
-FULL = {"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientFreeAddressesInSubnet", "Unsupported"}
+FULL = {
+    "InsufficientInstanceCapacity",
+    "InsufficientHostCapacity",
+    "InsufficientFreeAddressesInSubnet",
+    "SpotMaxPriceTooLow",
+    "Unsupported",
+}
 
 
 def request(options: dict[str, Any], subnet: str) -> dict[str, Any]:
@@ -101,6 +109,13 @@ def request(options: dict[str, Any], subnet: str) -> dict[str, Any]:
     }
     if options["instance_profile"]:
         wanted["IamInstanceProfile"] = {"Name": options["instance_profile"]}
+    if options.get("market") == "spot":
+        # A persistent request that stops: the disk stays, AWS starts the server again by itself, and its owner may stop and start it.
+        spot = {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "stop"}
+        if options.get("spot_max_usd"):
+            spot["MaxPrice"] = options["spot_max_usd"]
+        wanted["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": spot}
+        wanted["TagSpecifications"].append({"ResourceType": "spot-instances-request", "Tags": tags})
     if options["standard_credits"]:
         wanted["CreditSpecification"] = {"CpuCredits": "standard"}
     return wanted
@@ -136,6 +151,8 @@ def main() -> None:
             "instance_profile": {"type": "str", "default": ""},
             "metadata_hop_limit": {"type": "int", "default": 1},
             "termination_protection": {"type": "bool", "default": False},
+            "market": {"type": "str", "choices": ["on_demand", "spot"], "default": "on_demand"},
+            "spot_max_usd": {"type": "str", "default": ""},
             "tags": {"type": "dict", "required": True},
         },
         supports_check_mode=True,

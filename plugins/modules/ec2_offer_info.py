@@ -18,6 +18,7 @@ options:
   vpc_id: {description: Use this VPC. Empty means the server's own or the default one, type: str, default: ''}
   subnet_id: {description: Use this subnet, type: str, default: ''}
   vpc_create: {description: Whether no VPC at all is fine because one can be made, type: bool, default: true}
+  zone: {description: "Only this zone. reserved means that of an active reserved instance of the type", type: str, default: ''}
   project: {description: Value of the Project tag, type: str, required: true}
   name: {description: Value of the Name tag, type: str, required: true}
 author: [The project's authors]
@@ -39,7 +40,8 @@ arn: {description: Who the credentials belong to, type: str, returned: always}
 endpoint: {description: The API endpoint when it is not AWS's own, type: str, returned: always}
 type: {description: "name, architecture, vcpus, memory_gib, burstable", type: dict, returned: always}
 zones: {description: Zones of the region that offer the type, type: list, returned: always}
-image: {description: "id, name, architecture, root_device_name, disk_gb; or empty", type: dict, returned: always}
+placement: {description: Those of them that are wanted, type: list, returned: always}
+image: {description: "id, name, architecture, root_device_name, disk_gb, os; or empty", type: dict, returned: always}
 network: {description: "vpc_id and subnets (id, zone) of the zones that offer the type; empty when a VPC must be made",
   type: dict, returned: always}
 """
@@ -179,10 +181,55 @@ def find_zones(ec2: Any, wanted: str, region: str) -> list[str]:
     return zones
 
 
+def find_placement(ec2: Any, options: dict[str, Any], zones: list[str], region: str) -> list[str]:
+    """The zones that may take it: all, the one that is named, or those where a reservation waits for it."""
+    wanted, kind = options["zone"], options["instance_type"]
+    if not wanted:
+        return zones
+    if wanted != "reserved":
+        if wanted not in zones:
+            raise Refusal(
+                f"{kind} is offered in {', '.join(zones)}, and ec2_provision_zone is '{wanted}': name one of these, or leave it empty."
+            )
+        return [wanted]
+    active = {"state": "active", "instance-type": kind}
+    found = ec2.describe_reserved_instances(Filters=[{"Name": k, "Values": [v]} for k, v in active.items()])[
+        "ReservedInstances"
+    ]
+    if not found:
+        raise Refusal(
+            f"This account has no active reserved instance of {kind} in {region}, and ec2_provision_zone is reserved: leave it empty, "
+            "or choose the ec2_provision_instance_type or ec2_provision_region that is reserved."
+        )
+    # A reservation for the whole region counts in each of its zones.
+    if any(one.get("Scope") == "Region" or not one.get("AvailabilityZone") for one in found):
+        return zones
+    return sorted({str(one["AvailabilityZone"]) for one in found} & set(zones))
+
+
+def find_baked(ec2: Any, options: dict[str, Any], architecture: str) -> str:
+    """The newest image that bake.yml made: of the server that is named, or with "latest" of any server of the project."""
+    wanted = {
+        "tag:Project": options["project"],
+        "tag:Role": "image",
+        "state": "available",
+        "architecture": architecture,
+    }
+    if options["image_id"] != "latest":
+        wanted["tag:Name"] = options["image_id"]
+    found = ec2.describe_images(Owners=["self"], Filters=[{"Name": k, "Values": [v]} for k, v in wanted.items()])
+    images = sorted(found["Images"], key=lambda one: (str(one["CreationDate"]), str(one.get("Name", ""))))
+    return str(images[-1]["ImageId"]) if images else ""
+
+
 def find_image(ec2: Any, ssm: Any, options: dict[str, Any], architecture: str) -> dict[str, Any]:
     """The image: the given one, else the one the public parameter names, else the publisher's newest."""
     images: list[dict[str, Any]] = []
     wanted = options["image_id"]
+    if wanted and not wanted.startswith("ami-"):
+        wanted = find_baked(ec2, options, architecture)
+        if not wanted:
+            return {}
     parameter = options["image_parameters"].get(architecture)
     if not wanted and parameter:
         try:
@@ -216,6 +263,8 @@ def find_image(ec2: Any, ssm: Any, options: dict[str, Any], architecture: str) -
         "architecture": image.get("Architecture", ""),
         "root_device_name": root,
         "disk_gb": max(sizes, default=0),
+        # What bake.yml noted: which system is in an image that it made.
+        "os": next((tag["Value"] for tag in image.get("Tags", []) if tag["Key"] == "Os"), ""),
     }
 
 
@@ -310,7 +359,8 @@ def survey(module: Any) -> dict[str, Any]:
         kind = find_type(ec2, options["instance_type"], region)
         zones = find_zones(ec2, options["instance_type"], region)
         image = find_image(ec2, ssm, options, kind["architecture"])
-        network = find_network(ec2, options, zones)
+        placement = find_placement(ec2, options, zones, region)
+        network = find_network(ec2, options, placement)
     except (aws.ClientError, aws.BotoCoreError) as error:
         raise Refusal(explain(error, doing)) from None
     endpoint = ec2.meta.endpoint_url
@@ -321,6 +371,7 @@ def survey(module: Any) -> dict[str, Any]:
         "region": region,
         "type": kind,
         "zones": zones,
+        "placement": placement,
         "image": image,
         "network": network,
     }
@@ -351,6 +402,7 @@ def main() -> None:
             "vpc_id": {"type": "str", "default": ""},
             "subnet_id": {"type": "str", "default": ""},
             "vpc_create": {"type": "bool", "default": True},
+            "zone": {"type": "str", "default": ""},
             "project": {"type": "str", "required": True},
             "name": {"type": "str", "required": True},
         },

@@ -31,6 +31,8 @@ leaving: {description: Ids of instances that are shutting down, type: list, retu
 key_pairs: {description: Key pairs with their public key, type: list, returned: always}
 security_groups: {description: Security groups, type: list, returned: always}
 vpcs: {description: VPCs made for this server, type: list, returned: always}
+data_volumes: {description: "Disks that outlive the instance and disks of data sets: id, role", type: list, returned: always}
+elastic_ips: {description: "Elastic IPs: id, public_ip, instance_id", type: list, returned: always}
 strangers: {description: Key pairs and groups that have the name but not the tags, type: list, returned: always}
 mistagged: {description: "Volumes, network interfaces, key pairs whose tags differ", type: list, returned: always}
 """
@@ -63,7 +65,9 @@ def describe_instance(ec2: Any, instance: dict[str, Any]) -> dict[str, Any]:
     devices = {m["DeviceName"]: m["Ebs"]["VolumeId"] for m in instance.get("BlockDeviceMappings", []) if "Ebs" in m}
     volumes = ec2.describe_volumes(VolumeIds=sorted(devices.values()))["Volumes"] if devices else []
     sizes = {v["VolumeId"]: v["Size"] for v in volumes}
-    root_id = devices.get(str(root)) or next(iter(devices.values()), "")
+    # Never a disk for data, which may be larger.
+    plain = {v["VolumeId"] for v in volumes if "Role" not in tags_of(v)}
+    root_id = devices.get(str(root)) or next((one for one in devices.values() if one in plain), "")
     credit = ""
     if instance["InstanceType"].startswith("t"):
         answer = ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
@@ -80,6 +84,7 @@ def describe_instance(ec2: Any, instance: dict[str, Any]) -> dict[str, Any]:
         "public_ip": instance.get("PublicIpAddress", ""),
         "public_dns": instance.get("PublicDnsName", ""),
         "private_ip": instance.get("PrivateIpAddress", ""),
+        "market": "spot" if instance.get("InstanceLifecycle") == "spot" else "on_demand",
         "cpu_credits": credit,
         "instance_profile": instance.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2],
         "root_volume_id": root_id,
@@ -114,6 +119,8 @@ def survey(ec2: Any, options: dict[str, Any], tags: dict[str, str]) -> dict[str,
     ]
     groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [resource]}])["SecurityGroups"]
     vpcs = ec2.describe_vpcs(Filters=mine)["Vpcs"]
+    addresses = ec2.describe_addresses(Filters=mine)["Addresses"]
+    disks = ec2.describe_volumes(Filters=[*mine, {"Name": "tag:Role", "Values": ["data", "dataset"]}])["Volumes"]
 
     def is_mine(thing: dict[str, Any]) -> bool:
         return {"Project": project, "Name": name}.items() <= tags_of(thing).items()
@@ -121,6 +128,7 @@ def survey(ec2: Any, options: dict[str, Any], tags: dict[str, str]) -> dict[str,
     parts = {part: has for i in instances for part, has in i["parts"].items()} | {
         k["KeyPairId"]: tags_of(k) for k in keys if is_mine(k)
     }
+    parts |= {a["AllocationId"]: tags_of(a) for a in addresses}
     return {
         "instances": instances,
         "leaving": leaving,
@@ -131,6 +139,11 @@ def survey(ec2: Any, options: dict[str, Any], tags: dict[str, str]) -> dict[str,
         ],
         "security_groups": [{"id": g["GroupId"], "vpc_id": g.get("VpcId", "")} for g in groups if is_mine(g)],
         "vpcs": [v["VpcId"] for v in vpcs],
+        "data_volumes": [{"id": d["VolumeId"], "role": tags_of(d)["Role"]} for d in disks],
+        "elastic_ips": [
+            {"id": a["AllocationId"], "public_ip": a["PublicIp"], "instance_id": a.get("InstanceId", "")}
+            for a in addresses
+        ],
         "strangers": [f"key pair {k['KeyName']}" for k in keys if not is_mine(k)]
         + [f"security group {g['GroupId']} ({g['GroupName']})" for g in groups if not is_mine(g)],
         "mistagged": [part for part, has in parts.items() if tags.items() - has.items()],

@@ -10,10 +10,13 @@ import secrets
 import socket
 import ssl
 import struct
+import subprocess
 import time
 import urllib.parse
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage, HTTPSConnection
 from http.cookies import SimpleCookie
 from typing import Any, NamedTuple
@@ -47,6 +50,8 @@ options:
       language: {type: str, choices: [python, r], default: python, description: What it speaks.}
       prefix: {type: str, default: "", description: Folder that must hold its interpreter.}
   only_kernels: {type: bool, default: true, description: Whether the server may offer no other kernels.}
+  need_kernel: {type: bool, default: true, description: Whether a server that offers no kernel at all is wrong.}
+  ask_kernels: {type: bool, default: true, description: Whether kernels are asked at all; else a login is the end.}
   questions:
     type: list
     elements: dict
@@ -64,6 +69,13 @@ options:
   days_left: {type: int, default: 7, description: Days that the certificate must still be valid.}
   wait: {type: int, default: 30, description: Seconds to wait for the server to answer at all.}
   kernel_timeout: {type: int, default: 120, description: Seconds that a kernel may take to start and compute.}
+  tunnel:
+    type: list
+    elements: str
+    default: []
+    description:
+      - The command that logs in to the server by SSH, when JupyterLab is to be reached through it alone. It is asked as localhost then,
+        and its port must not answer at its address.
 """
 
 EXAMPLES = r"""
@@ -427,7 +439,9 @@ def check_question(server: Server, question: dict[str, str], timeout: float) -> 
     return Check(question["name"], not problem, f"kernel {question['kernel']} {problem or 'answers'}")
 
 
-def check_kernels(server: Server, expected: list[dict[str, Any]], only: bool, timeout: float) -> list[Check]:
+def check_kernels(
+    server: Server, expected: list[dict[str, Any]], only: bool, timeout: float, need: bool = True
+) -> list[Check]:
     """Check that the kernels meant to be there are, maybe no others, and each computes in its own environment."""
     offered = json.loads(server.ask("GET", "/api/kernelspecs").body)["kernelspecs"]
     wanted = expected or [{"name": name, "language": offered[name]["spec"]["language"].lower()} for name in offered]
@@ -437,9 +451,9 @@ def check_kernels(server: Server, expected: list[dict[str, Any]], only: bool, ti
         words.append(f"{_list(names - set(offered))} missing")
     if only and set(offered) - names:
         words.append(f"{_list(set(offered) - names)} not expected")
-    if not wanted:
+    if not wanted and need:
         words.append("the server offers none")
-    checks = [Check("kernels", not words, "; ".join(words) or _list(names))]
+    checks = [Check("kernels", not words, "; ".join(words) or _list(names) or "none, and none are asked for")]
 
     present = [kernel for kernel in wanted if kernel["name"] in offered]
     with ThreadPoolExecutor(max_workers=3) as pool:
@@ -471,6 +485,10 @@ def probe(settings: dict[str, Any], context: ssl.SSLContext, password: str) -> l
     ip, answers = wait_for(address, port, settings["wait"])
     if not answers.ok:
         return [answers]
+    if settings.get("behind"):
+        ip, port_there = settings["behind"]
+        settings = {**settings, "scan_ports": [*settings["scan_ports"], str(port_there)]}
+        answers = Check("answers", True, f"a tunnel to port {port_there} of {ip}")
     checks = [answers, check_certificate(address, port, context, settings["days_left"])]
     server = Server(address, port, context)
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -483,11 +501,11 @@ def probe(settings: dict[str, Any], context: ssl.SSLContext, password: str) -> l
             server.cookies = {name: value for name, value in server.cookies.items() if name == "_xsrf"}
             login = log_in(server, password)
             checks += login
-            if login[0].ok:
+            if login[0].ok and settings.get("ask_kernels", True):
                 kernels, only, timeout = settings["kernels"], settings["only_kernels"], settings["kernel_timeout"]
                 with ThreadPoolExecutor(max_workers=2) as more:
                     asked = [more.submit(check_question, server, one, timeout) for one in settings["questions"]]
-                    checks += check_kernels(server, kernels, only, timeout)
+                    checks += check_kernels(server, kernels, only, timeout, settings.get("need_kernel", True))
                 checks += [one.result() for one in asked]
         except ssl.SSLCertVerificationError:
             pass  # said by the check "certificate"; such a server is asked nothing more
@@ -497,6 +515,59 @@ def probe(settings: dict[str, Any], context: ssl.SSLContext, password: str) -> l
             checks.append(Check("conversation", False, f"an answer is not JupyterLab's: {error!r}"))
         checks.append(ports.result())
     return checks
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def leads_somewhere(port: int) -> bool:
+    """Whether there is a server at the other end: without one, ssh takes the connection and ends it at once."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as one:
+            return bool(one.recv(1))
+    except TimeoutError:
+        return True  # it waits for what a client has to say, as TLS does
+    except OSError:
+        return False
+
+
+@contextmanager
+def tunnel(login: list[str], port: int, seconds: float) -> Iterator[int]:
+    """Lead a port of this machine to one that only the server itself reaches. RuntimeError: what ssh says."""
+    here = free_port()
+    options = ["-N", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none"]
+    command = [login[0], *options, "-L", f"127.0.0.1:{here}:127.0.0.1:{port}", *login[1:]]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as ssh:
+        try:
+            end = time.monotonic() + seconds
+            while ssh.poll() is None:
+                if leads_somewhere(here):
+                    break
+                if time.monotonic() > end:
+                    raise RuntimeError(f"nothing at port {port} of the server itself within {seconds} s")
+                time.sleep(0.2)
+            else:
+                raise RuntimeError(ssh.stderr.read().strip() if ssh.stderr else "")
+            yield here
+        finally:
+            ssh.terminate()
+
+
+def ask(settings: dict[str, Any], context: ssl.SSLContext, password: str) -> list[Check]:
+    """Make the checks as people come: straight to the server, or through SSH."""
+    if not settings["tunnel"]:
+        return probe(settings, context, password)
+    address, port = settings["address"], settings["port"]
+    try:
+        with tunnel(settings["tunnel"], port, settings["wait"]) as here:
+            there = {**settings, "address": "localhost", "port": here, "behind": (address, port)}
+            return probe(there, context, password)
+    except (RuntimeError, OSError) as error:
+        return [Check("answers", False, f"no tunnel to {address} by SSH: {error}")]
 
 
 def main() -> None:
@@ -515,6 +586,8 @@ def main() -> None:
             "password_file": {"type": "path", "required": True, "no_log": False},
             "kernels": {"type": "list", "elements": "dict", "default": [], "options": kernel_options},
             "only_kernels": {"type": "bool", "default": True},
+            "need_kernel": {"type": "bool", "default": True},
+            "ask_kernels": {"type": "bool", "default": True},
             "questions": {"type": "list", "elements": "dict", "default": [], "options": question_options},
             "open_ports": {"type": "list", "elements": "int", "default": []},
             "allowed_ports": {"type": "list", "elements": "int", "default": []},
@@ -524,6 +597,7 @@ def main() -> None:
             "days_left": {"type": "int", "default": 7},
             "wait": {"type": "int", "default": 30},
             "kernel_timeout": {"type": "int", "default": 120},
+            "tunnel": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -540,7 +614,7 @@ def main() -> None:
         module.fail_json(msg=f"'{error.filename or module.params['ca_file']}' cannot be read: {error.strerror}.")
     except ValueError as error:
         module.fail_json(msg=f"{error}.")
-    checks = probe(module.params, context, password)
+    checks = ask(module.params, context, password)
     module.exit_json(changed=False, checks=[check._asdict() for check in checks])
 
 
