@@ -7,16 +7,17 @@ import shutil
 import sys
 import time
 
-from lab import daemon, registry, sources
+from lab import copies, daemon, registry, sources
 from lab.engine import EngineError, docker, labelled, require
 from lab.faults import Fault, Faults
 from lab.image import build
+from lab.interruptions import NOTICE_S, Interruptions
 from lab.progress import say
 from lab.server import read_environment
 from lab.settings import Settings, SettingsError, load
 
 LEAST_FREE_GB = 8
-FILES = ("env", "sources.json", "lab.log", "lab.pid", "amis.json", "faults.json")
+FILES = ("env", "sources.json", "lab.log", "lab.pid", "amis.json", "faults.json", "interruptions.json")
 
 
 def up(settings: Settings, api_only: bool) -> None:
@@ -92,6 +93,7 @@ def down(settings: Settings) -> None:
             docker("network", "rm", name)
         for name in labelled("volume", settings.label):
             docker("volume", "rm", name)
+        copies.clear(settings)
     for name in FILES:
         (settings.folder / name).unlink(missing_ok=True)
     for name in ("instances", "conda", "registry"):
@@ -146,6 +148,29 @@ def fault(settings: Settings, arguments: argparse.Namespace) -> None:
         print(f"{one.action}{where}: {one.code} {one.message}{f' ({one.times} more)' if one.times else ''}")
 
 
+def interrupt(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Have AWS take an instance back."""
+    running = daemon.status(settings)
+    state = running["instances"].get(arguments.instance, [""])[0] if running else ""
+    if state != "running":
+        raise EngineError(
+            f"No instance {arguments.instance} runs in the lab `{settings.name}`: see `python -m lab status`."
+        )
+    Interruptions(settings.folder / "interruptions.json").add(arguments.instance, arguments.seconds, arguments.back)
+    print(f"{arguments.instance} has its notice, and is stopped in {arguments.seconds:g} seconds.")
+
+
+def actions(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Print the actions that were called since the last time that they were forgotten."""
+    found = daemon.calls(settings, "DELETE" if arguments.forget else "POST" if arguments.refuse_once else "GET")
+    if found is None:
+        raise EngineError(f"The lab `{settings.name}` is not running.")
+    if not arguments.forget and not arguments.refuse_once:
+        print("\n".join(sorted({action for _, action, good in found if good})))
+        for who, action in sorted({(who, action) for who, action, good in found if not good}):
+            print(f"denied: {action} to {who}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     whole = argparse.ArgumentParser(prog="python -m lab", description="AWS on this machine, without an account.")
@@ -163,6 +188,11 @@ def parser() -> argparse.ArgumentParser:
     image = commands.add_parser("image", help="build the image of a host and print its name")
     image.add_argument("base", nargs="?", help="12, 13 (default) or a base image such as ubuntu:24.04")
     registry.add_parser(commands)
+    called = commands.add_parser("actions", help="print the API actions that were called, as policies name them")
+    called.add_argument("--forget", action="store_true", help="forget them; the next ones count")
+    called.add_argument(
+        "--refuse-once", action="store_true", help="from now on refuse each action at its first call, until --forget"
+    )
     faulty = commands.add_parser("fault", help="make an API action fail")
     faulty.add_argument("action", nargs="?")
     faulty.add_argument("code", nargs="?")
@@ -170,6 +200,10 @@ def parser() -> argparse.ArgumentParser:
     faulty.add_argument("--zone", help="only calls for this availability zone (RunInstances)")
     faulty.add_argument("--times", type=int, default=0, help="how many calls fail (0: all)")
     faulty.add_argument("--clear", action="store_true", help="no more faults")
+    taken = commands.add_parser("interrupt", help="take an instance back, as AWS does a spot instance")
+    taken.add_argument("instance")
+    taken.add_argument("--seconds", type=float, default=NOTICE_S, help="from the notice to the stop (120)")
+    taken.add_argument("--back", type=float, default=0, help="start it so many seconds later (0: never)")
     return whole
 
 
@@ -194,9 +228,13 @@ def main() -> int:
             if not (settings.folder / "sources.json").exists():
                 raise EngineError(f"The lab `{settings.name}` is not running.")
             print("\n".join(sources.sentences(sources.read(settings))))
+        elif arguments.command == "interrupt":
+            interrupt(settings, arguments)
         elif arguments.command == "registry":
             require()
             print(registry.command(arguments))
+        elif arguments.command == "actions":
+            actions(settings, arguments)
         elif arguments.command == "image":
             require()
             print(build(arguments.base or settings.image or "13"))

@@ -90,8 +90,19 @@ def parameters() -> dict[str, str]:
     }
 
 
+# Images that people made of their instances: which system is in them.
+MADE: dict[str, System | None] = {}
+
+
+def adopt(ami: str, source: str) -> None:
+    """Remember that an image was made of an instance of another one."""
+    MADE[ami] = system_of(source)
+
+
 def system_of(ami: str) -> System | None:
-    """Return the family that an image id belongs to, None for an image that a person made."""
+    """Return the family that an image id belongs to, None for an image that nobody knows."""
+    if ami in MADE:
+        return MADE[ami]
     for system in SYSTEMS:
         for label, _ in system.architectures:
             if ami in {image_id(system.name.format(arch=label, date=date)) for date in system.dates}:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lab import server
+from lab import schedules, server
 from lab.engine import EngineError, docker, labelled
 from lab.settings import ROOT, Settings
 
@@ -32,6 +32,21 @@ def status(settings: Settings) -> dict[str, Any] | None:
     except (OSError, ValueError, http.client.HTTPException):
         return None
     return found if isinstance(found, dict) and "lab" in found else None
+
+
+def calls(settings: Settings, method: str = "GET") -> list[tuple[str, str, bool]] | None:
+    """Return the API actions that were called: who, what, whether it was allowed; None if nothing answers.
+
+    DELETE forgets them; POST refuses each action once from now on.
+    """
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", settings.port, timeout=5)
+        connection.request(method, "/lab/actions")
+        found = [(who, action, good) for who, action, good in json.loads(connection.getresponse().read())]
+        connection.close()
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return found
 
 
 def taken(settings: Settings) -> bool:
@@ -125,14 +140,18 @@ def run(settings: Settings, api_only: bool) -> None:
     def runnable(ami: str) -> str:
         return str(box["instances"].runnable(ami)) if "instances" in box else ""
 
-    server.start_api(settings, console, runnable)
+    keys = server.start_api(settings, console, runnable)
+    timer = schedules.Scheduler(schedules.caller(settings.endpoint, keys))
+    threading.Thread(target=timer.follow, args=(done,), name="schedules", daemon=True).start()
     (settings.folder / "lab.pid").write_text(f"{os.getpid()}\n")
     if not api_only:
+        from lab import copies
         from lab.instances import Instances
         from lab.patches import INSTANCE_TYPES
 
         box["instances"] = fleet = Instances(settings, INSTANCE_TYPES)
         fleet.wake = called
+        copies.use(fleet)
         follower = threading.Thread(target=fleet.follow, name="fleet", daemon=True)
         follower.start()
 

@@ -74,5 +74,6 @@ def labelled(kind: str, label: str) -> list[str]:
         "container": ["ps", "--all", "--format", "{{.Names}}"],
         "network": ["network", "ls", "--format", "{{.Name}}"],
         "volume": ["volume", "ls", "--format", "{{.Name}}"],
+        "image": ["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"],
     }[kind]
     return docker(*command, "--filter", f"label={label}").split()

@@ -12,9 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab import catalog, volumes
+from lab import catalog, copies, volumes
 from lab.engine import EngineError, docker, stream
 from lab.image import build, tag
+from lab.interruptions import Interruptions
 from lab.settings import ACCOUNT, Settings
 from lab.wanted import Limits, Wanted, all_instances, limits, role_of, snapshot
 
@@ -32,6 +33,8 @@ FLAGS = (
     "--volume=/var/lib/docker",
     "--device-cgroup-rule=b 7:* rwm",
 )
+# An instance has its disks when it starts, a container is shown them then: it waits until volumes.show was there.
+BOOT = ("sh", "-c", "until [ -e /dev/disk ]; do sleep 0.05; done; exec /lib/systemd/systemd")
 # How a container ends tells what the system in it did: init dies of SIGHUP when it restarts the machine.
 REBOOTED = 129
 KEEP_CREDENTIALS = 3600
@@ -49,7 +52,7 @@ def archive(files: dict[str, bytes]) -> bytes:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size, info.mtime = len(data), int(time.time())
-            info.mode = 0o644 if name.startswith("etc/") else 0o600
+            info.mode = 0o755 if "/system-generators/" in name else 0o644 if name.startswith("etc/") else 0o600
             tar.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
@@ -70,6 +73,7 @@ def seed(wanted: Wanted) -> dict[str, bytes]:
     return {
         f"{folder}/meta-data": json.dumps(meta).encode(),
         f"{folder}/user-data": wanted.user_data or b"#cloud-config\n{}\n",
+        "etc/systemd/system-generators/lab-fstab": (Path(__file__).parent / "fstab.sh").read_bytes(),
         "etc/cloud/cloud.cfg.d/95-instance.cfg": json.dumps({"system_info": {"default_user": user}}).encode(),
     }
 
@@ -80,10 +84,14 @@ class Instances:
     def __init__(self, settings: Settings, types: dict[str, Any]) -> None:
         self.settings, self.types = settings, types
         self.folder = settings.folder / "instances"
+        self.interruptions = Interruptions(settings.folder / "interruptions.json")
         self.disks = volumes.Disks(settings, tag(settings.image or settings.releases[0]))
         self.done: dict[str, Wanted] = {}
         self.sizes: dict[str, Limits] = {}
+        # Images to make of instances: instance -> the API's image, and whether the instance restarts for it.
+        self.asked: dict[str, tuple[Any, bool]] = {}
         self.problems: dict[str, str] = {}
+        self.stopping: set[str] = set()
         self.credentials: dict[str, tuple[float, str, dict[str, Any]]] = {}
         self.jobs: dict[str, Future[None]] = {}
         self.pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="instance")
@@ -158,6 +166,8 @@ class Instances:
         for item, _ in all_instances():
             if item.id != instance or known is None or known.state != "running" or item.state != "running":
                 continue
+            if instance in self.stopping:  # asked for, and since then asked to start again
+                continue
             if getattr(item, "reboots", 0) != known.reboots:
                 continue
             if code == REBOOTED:
@@ -177,6 +187,7 @@ class Instances:
     def pass_once(self) -> None:
         """Start a job for every instance that is not as wanted."""
         everyone = list(all_instances())
+        self.interruptions.follow([item for item, _ in everyone])
         for item, neighbours in everyone:
             job = self.jobs.get(item.id)
             if job is not None and not job.done():
@@ -184,6 +195,9 @@ class Instances:
             if item.state == "terminated":
                 if item.id in self.done and self.done[item.id].state != "terminated":
                     self.start_job(item.id, self.remove, item.id)
+                continue
+            if item.id in self.asked and item.id in self.done:
+                self.start_job(item.id, copies.commit, self, self.done[item.id], *self.asked.pop(item.id))
                 continue
             wanted = snapshot(item, neighbours, self.role_credentials(item))
             if self.done.get(item.id) != wanted:
@@ -263,11 +277,15 @@ class Instances:
         name, before = self.container(wanted.id), self.done.get(wanted.id)
         state = self.state(name)
         if wanted.state != "running":
-            if state == "running":
-                LOG.info("%s stops", wanted.id)
-                docker("stop", "--time=30", name, timeout=60)
-            self.drop_guard(wanted.id)
-            self.done[wanted.id] = wanted
+            self.stopping.add(wanted.id)
+            try:
+                if state == "running":
+                    LOG.info("%s stops", wanted.id)
+                    docker("stop", "--time=30", name, timeout=60)
+                self.drop_guard(wanted.id)
+                self.done[wanted.id] = wanted
+            finally:
+                self.stopping.discard(wanted.id)
             return
         self.describe(wanted)
         fresh = not state
@@ -288,16 +306,20 @@ class Instances:
         if booted:
             docker("start", name)
             LOG.info("%s runs at %s", wanted.id, wanted.public_ip)
+        if booted:
+            self.show_volumes(wanted)
         if booted or moved:
             self.guard(wanted)
         elif before is None or before.rules != wanted.rules:
             docker("exec", f"{name}-guard", "nft", "-f", "/lab/rules.nft")
-        if booted or before is None or before.volumes != wanted.volumes:
+        if not booted and (before is None or before.volumes != wanted.volumes):
             self.show_volumes(wanted)
         self.done[wanted.id] = wanted
 
     def base(self, wanted: Wanted) -> str:
         """Return the host image an instance runs, built if need be."""
+        if wanted.ami in catalog.MADE:
+            return copies.reference(self.settings, wanted.ami)
         system = catalog.system_of(wanted.ami)
         return build(self.settings.image or (system.base if system and system.base else self.settings.releases[0]))
 
@@ -313,8 +335,8 @@ class Instances:
         size = limits(wanted.kind, self.types)
         image = self.base(wanted)
         docker(
-            "create", f"--name={name}", f"--hostname={wanted.hostname}", *labels, *where, *size.flags(), *FLAGS, image
-        )
+            "create", f"--name={name}", f"--hostname={wanted.hostname}", *labels, *where, *size.flags(), *FLAGS, image, *BOOT,
+        )  # fmt: skip
         self.sizes[wanted.id] = size
         docker("cp", "-", f"{name}:/", stdin=archive(seed(wanted)))
 
@@ -364,8 +386,6 @@ class Instances:
 
     def show_volumes(self, wanted: Wanted) -> None:
         """Connect the volumes and give them their names on the instance."""
-        if not wanted.volumes and wanted.id not in self.done:
-            return
         numbers = {name: (self.disks.attach(volume, size), volume) for name, (volume, size) in wanted.volumes.items()}
         volumes.show(self.container(wanted.id), numbers)
 
@@ -389,6 +409,7 @@ class Instances:
             return
         existing: dict[str, bool] = {}
         for _, _, backend in list(ec2_backends.iter_backends()):
+            existing |= dict.fromkeys(list(backend.snapshots), False)
             existing |= {volume.id: volume.attachment is not None for volume in list(backend.volumes.values())}
         shown = {
             volume

@@ -21,6 +21,7 @@ from moto.ec2.models import elastic_block_store as ebs
 from moto.ec2.models import elastic_network_interfaces as interfaces
 from moto.ec2.models import security_groups as groups
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.general import General
 from moto.ec2.responses.iam_instance_profiles import IamInstanceProfiles
 from moto.ec2.responses.instances import InstanceResponse
@@ -29,13 +30,24 @@ from moto.s3.exceptions import BucketAccessDeniedError, S3AccessDeniedError
 from moto.s3.responses import S3Response
 from moto.ssm import models as ssm
 
-from lab import catalog, open_data
+from lab import budgets, catalog, copies, network, open_data, permissions, schedules
 from lab.faults import Faults
 from lab.settings import Settings
 
 ROOT_DISK_GB = 8
 # Services whose errors are JSON; the others answer in XML.
-JSON_SERVICES = {"ssm", "kms", "budgets", "logs", "events", "secretsmanager", "dynamodb", "pricing", "servicequotas"}
+JSON_SERVICES = {
+    "ssm",
+    "kms",
+    "budgets",
+    "logs",
+    "events",
+    "secretsmanager",
+    "dynamodb",
+    "pricing",
+    "servicequotas",
+    "scheduler",
+}
 
 
 def wrap(owner: Any, name: str) -> Callable[[Callable[..., Any]], None]:
@@ -62,6 +74,11 @@ def apply(settings: Settings, faults: Faults, console: Callable[[str], str], run
     profiles()
     errors(faults)
     anonymous()
+    copies.apply(wrap)
+    permissions.apply(wrap)
+    budgets.apply()
+    network.apply(wrap)
+    schedules.corrections(wrap)
 
     @wrap(General, "get_console_output")
     def _console(_: Any, self: Any) -> ActionResult:
@@ -120,16 +137,34 @@ def images() -> None:
             ami.owner_alias = "amazon" if ami.owner_id == catalog.AMAZON else None
 
     def mappings(self: Any) -> list[dict[str, Any]]:
+        if hasattr(self, "disks"):  # made of an instance
+            return [
+                {
+                    "DeviceName": device,
+                    "Ebs": {
+                        "SnapshotId": snapshot.id,
+                        "VolumeSize": snapshot.volume.size,
+                        "VolumeType": "gp3",
+                        "DeleteOnTermination": device == self.root_device_name,
+                        "Encrypted": bool(snapshot.encrypted),
+                    },
+                }
+                for device, snapshot in self.disks.items()
+            ]
         disk = {"SnapshotId": self.ebs_snapshot.id, "VolumeSize": ROOT_DISK_GB, "VolumeType": "gp3"}
         return [{"DeviceName": self.root_device_name, "Ebs": {**disk, "DeleteOnTermination": True, "Encrypted": False}}]
 
     amis.Ami.block_device_mappings = property(mappings)  # type: ignore[method-assign, assignment]
 
     @wrap(amis.AmiBackend, "create_image")
-    def _create(original: Any, self: Any, instance_id: str, name: str, description: str, tags: Any) -> Any:
+    def _create(
+        original: Any, self: Any, instance_id: str, name: str, description: str, tag_specifications: Any
+    ) -> Any:
         if any(ami.name == name and ami.owner_id == self.account_id for ami in self.amis.values()):
             raise EC2ClientError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use")
-        return original(self, instance_id, name, description, [tag for tag in tags if tag["ResourceType"] == "image"])
+        return original(
+            self, instance_id, name, description, [tag for tag in tag_specifications if tag["ResourceType"] == "image"]
+        )
 
     @wrap(ssm.ParameterDict, "_check_loading_status")
     def _parameters(original: Any, self: Any, key: str) -> None:
@@ -160,6 +195,18 @@ def disks() -> None:
         original(self, *args, **kwargs)
         self.multi_attach_enabled, self.snapshot_id = bool(self.multi_attach_enabled), self.snapshot_id or ""
 
+    @wrap(ElasticBlockStore, "create_volume")
+    def _create(original: Any, self: Any) -> ActionResult:
+        # The same token twice is the same volume.
+        token, made = self._get_param("ClientToken"), self.ec2_backend.__dict__.setdefault("volume_tokens", {})
+        known = self.ec2_backend.volumes.get(made.get(token)) if token else None
+        if known:
+            return ActionResult(known)
+        answer: ActionResult = original(self)
+        if token:
+            made[token] = answer.result.id  # type: ignore[attr-defined]
+        return answer
+
     @wrap(ebs.EBSBackend, "attach_volume")
     def _attach(original: Any, self: Any, volume_id: str, instance_id: str, *args: Any, **kwargs: Any) -> Any:
         volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
@@ -179,6 +226,13 @@ def disks() -> None:
             raise EC2ClientError("IncorrectState", f"Volume '{volume_id}' is in the 'available' state.")
         return original(self, volume_id, instance_id or attachment.instance.id, device)
 
+    def goes_too(self: Any) -> bool:
+        block = self.instance.block_device_mapping.get(self.device)
+        return bool(block and block.delete_on_termination)
+
+    # AWS says it with the volume, too; moto with the instance only.
+    ebs.VolumeAttachment.delete_on_termination = property(goes_too)  # type: ignore[attr-defined]
+
     @wrap(instances.Instance, "setup_defaults")
     def _root(_: Any, self: Any) -> None:
         self.add_block_device(ROOT_DISK_GB, self.root_device_name, None, False, True, None, "gp3")
@@ -195,12 +249,31 @@ def security() -> None:
 
     @wrap(access_control.IAMRequest, "_raise_access_denied")
     def _denied(_: Any, self: Any) -> None:
-        detail = f"User: {self._access_key.arn} is not authorized to perform: {self._action}"
+        detail = (
+            f"User: {self._access_key.arn} is not authorized to perform: {self._action} on resource: "
+            f"{getattr(self, 'refused', '*')} because no identity-based policy allows the {self._action} action"
+        )
         if self._service == "ec2":
             raise refusal("UnauthorizedOperation", f"You are not authorized to perform this operation. {detail}")
         if self._service in JSON_SERVICES:
             raise JsonRESTError("AccessDeniedException", detail)
         raise refusal("AccessDenied", detail)
+
+    @wrap(access_control.S3IAMRequest, "_raise_access_denied")
+    def _s3_denied(_: Any, self: Any) -> None:
+        error = S3AccessDeniedError()
+        error.message = error.description = (
+            f"User: {self._access_key.arn} is not authorized to perform: {self._action} on resource: "
+            f'"{getattr(self, "refused", "*")}" because no identity-based policy allows the {self._action} action'
+        )
+        raise error
+
+    @wrap(access_control.IAMRequest, "_create_aws_request")
+    def _signed(original: Any, self: Any) -> Any:
+        request = original(self)
+        if not self._body and self._method in ("GET", "DELETE"):
+            request.data = b""  # moto takes the query for the body too, and finds every such signature wrong
+        return request
 
     @wrap(access_control.IAMRequest, "_raise_invalid_access_key")
     def _unknown(original: Any, self: Any, reason: str) -> None:
@@ -315,6 +388,10 @@ def launching(runnable: Callable[[str], str]) -> None:
             instance.disable_api_termination = protected
             wanted = self._get_param("CreditSpecification.CpuCredits")
             instance.cpu_credits = wanted or default_credits(instance.instance_type)
+            for one in self._get_param("TagSpecifications", []):
+                if one["ResourceType"] == "network-interface":  # moto tags instances and volumes only
+                    tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
+                    self.ec2_backend.create_tags([nic.id for nic in instance.nics.values()], tags)
             for device, block in instance.get_block_device_mapping:
                 volume = self.ec2_backend.get_volume(block.volume_id)
                 fast = volume.volume_type == "gp3"

@@ -116,6 +116,14 @@ class Front:
             return text(start_response, f"{self.caller(environ)}\n")
         if path == "/lab/status":
             return text(start_response, json.dumps(self.status()), "application/json")
+        if path == "/lab/actions":
+            # Only here: what asks moto is imported after moto's settings were made.
+            from lab.permissions import LOG
+
+            calls = LOG.take(forget=environ.get("REQUEST_METHOD") == "DELETE")
+            if environ.get("REQUEST_METHOD") == "POST":
+                LOG.refused = set()
+            return text(start_response, json.dumps(calls), "application/json")
         if path.startswith("/conda/"):
             return self.files(environ, start_response)
         scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0].split("/")

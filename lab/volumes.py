@@ -67,6 +67,20 @@ echo "${device#/dev/loop}"
             self.connected.add(volume)
             return number
 
+    def copy(self, source: str, target: str) -> None:
+        """Copy what a volume or snapshot holds to a new one; of a disk that was never shown there is nothing to copy."""
+        if source not in self.files:
+            return
+        script = """
+device=$(losetup --noheadings --output NAME --associated "/disks/$1.img" | head -n 1)
+[ -z "$device" ] || blockdev --flushbufs "$device"
+cp --sparse=always "/disks/$1.img" "/disks/.$2.part"
+mv "/disks/.$2.part" "/disks/$2.img"
+"""
+        with self.lock:
+            self.run(script, source, target)
+            self.files.add(target)
+
     def detach(self, volume: str) -> None:
         """Disconnect a volume's loop device; its data stay in the file."""
         script = 'losetup --noheadings --output NAME --associated "/disks/$1.img" | xargs -r -n 1 losetup --detach'

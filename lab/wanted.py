@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -135,6 +136,8 @@ def metadata_of(instance: Any, credentials: dict[str, Any] | None, public_key: s
         tree["public-keys"] = {"0": {"openssh-key": public_key}}
     if credentials:
         tree["iam"] = credentials
+    if getattr(instance, "spot_action", None):
+        tree["spot"] = {"instance-action": json.dumps(instance.spot_action)}
     if options.instance_metadata_tags == "enabled":
         tree["tags"] = {"instance": {tag["key"]: tag["value"] for tag in instance.get_tags()}}
     document = {

@@ -237,3 +237,9 @@ def test_the_servers_bucket_is_closed_to_who_does_not_sign(lab: Lab) -> None:
     assert code(stranger.list_buckets) == "AccessDenied"
     (profile,) = lab.client("iam").list_instance_profiles()["InstanceProfiles"]
     assert [role["RoleName"] for role in profile["Roles"]] == [open_data.PROFILE]
+
+
+def test_calls_whose_parameters_are_in_the_address_are_signed_too(lab: Lab) -> None:
+    scheduler = lab.client("scheduler")
+    assert scheduler.list_schedule_groups(NamePrefix="def")["ScheduleGroups"][0]["Name"] == "default"
+    assert code(lab.client("scheduler", aws_secret_access_key="wrong").list_schedule_groups) == "403"
