@@ -1,7 +1,7 @@
 # What a person types; `make` alone lists it. Each target is one line, what it does is in scripts/.
 export VENV ?= .venv
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test lint unit molecule bench lock docs clean
+.PHONY: help setup demo demo-down test lint unit molecule bench smoke lock docs clean
 
 help:      ## This list
 	@sed -n 's/^\([a-z-]*\): *## /  make \1|/p' Makefile | column -t -s '|'
@@ -29,6 +29,9 @@ molecule:  ## One role in containers: make molecule SCENARIO=base
 
 bench:     ## What has a goal: the data services beside a bare script, and a re-apply of the running demo
 	@scripts/setup runtime && $(VENV)/bin/python scripts/bench.py
+
+smoke:     ## A server's whole life in your own AWS account: says what it costs, and asks
+	@scripts/setup runtime && $(VENV)/bin/python scripts/smoke.py
 
 docs:      ## The tables of settings in the READMEs, from the roles' argument specs
 	@scripts/setup dev && $(VENV)/bin/python scripts/check_roles.py --write

@@ -17,8 +17,11 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-# The marker may name settings: then the table has these, in this order; else all of the role.
+# The marker may name settings: then the table has these, in this order, without what is inside them; else all of the role.
 MARKERS = re.compile(r"(<!-- variables:begin(?P<names>[^>]*?)-->\n)(?P<table>.*?)(<!-- variables:end -->)", re.DOTALL)
+
+# A longer default is not repeated in a table.
+LONGEST_DEFAULT = 120
 
 # What no file of the project says, and why not. Brackets keep the patterns from finding themselves.
 FORBIDDEN = {
@@ -72,7 +75,7 @@ def cell(value: Any) -> str:
 def shown(value: Any) -> str:
     """Return a default as people would write it."""
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-    return f"`{cell(text)}`"
+    return f"`{cell(text)}`" if len(text) <= LONGEST_DEFAULT else f"{len(value)} entries"
 
 
 def rows(spec: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -99,8 +102,9 @@ def with_tables(text: str, spec: dict[str, Any]) -> str:
     """Return a README with its tables made from the options."""
 
     def made(match: re.Match[str]) -> str:
-        names = match["names"].split() or list(spec)
-        return match[1] + table({name: spec[name] for name in names}) + match[4]
+        names = match["names"].split()
+        some = {name: {k: v for k, v in spec[name].items() if k != "options"} for name in names} or spec
+        return match[1] + table(some) + match[4]
 
     return MARKERS.sub(made, text)
 

@@ -68,48 +68,69 @@ def usage_of(disk_gb: float, **others: Any) -> dict[str, Any]:
 
 
 def monthly_usd(
-    prices: dict[str, Any], region: str, instance_type: str, disk_gb: float, hours: float = HOURS_PER_MONTH
+    prices: dict[str, Any],
+    region: str,
+    instance_type: str,
+    disk_gb: float,
+    hours: float = HOURS_PER_MONTH,
+    market: str = "on_demand",
+    **others: Any,
 ) -> float | None:
-    """Return US dollars for a month of a plain server that runs ``hours`` of it on demand, or None when a price is unknown."""
+    """Return US dollars for a month in which a server runs ``hours``, or None when a price is unknown; ``others`` as in usage_of."""
     local = prices_of(prices, region)
-    return total(parts_of(local, local.get("on_demand", {}).get(instance_type), hours, usage_of(disk_gb)))
+    return total(parts_of(local, local.get(market, {}).get(instance_type), hours, usage_of(disk_gb, **others)))
 
 
-def monthly_cost(prices: dict[str, Any], region: str, instance_type: str, disk_gb: float) -> str:
+def monthly_cost(
+    prices: dict[str, Any], region: str, instance_type: str, disk_gb: float, market: str = "on_demand", **others: Any
+) -> str:
     """Return the line for summary and preflight, or an empty string where there is no instance to pay for."""
     if not instance_type:
         return ""
-    always = monthly_usd(prices, region, instance_type, disk_gb)
+    always = monthly_usd(prices, region, instance_type, disk_gb, HOURS_PER_MONTH, market, **others)
+    kind = instance_type if market == "on_demand" else f"{market} {instance_type}"
     if always is None:
         return (
-            f"no price of {instance_type} in {region} is known here: "
+            f"no price of {kind} in {region} is known here: "
             "`ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for it"
         )
-    workdays = monthly_usd(prices, region, instance_type, disk_gb, WORKDAY_HOURS)
-    stopped = monthly_usd(prices, region, instance_type, disk_gb, 0)
-    date = source_of(prices, region, "on_demand")["date"]
+    workdays = monthly_usd(prices, region, instance_type, disk_gb, WORKDAY_HOURS, market, **others)
+    stopped = monthly_usd(prices, region, instance_type, disk_gb, 0, market, **others)
+    date = source_of(prices, region, market)["date"]
+    address = "one IPv4 address"
+    if others.get("elastic_ip"):
+        fixed = HOURS_PER_MONTH * prices_of(prices, region)["public_ipv4_hour"]
+        address = f"an Elastic IP for ${fixed:.2f} of it, also while stopped"
     return (
         f"on AWS about ${always:.2f} a month running all the time, ${workdays:.2f} on 22 days of 8 hours, ${stopped:.2f} stopped"
-        f" ({instance_type} in {region}, {disk_gb:g} GB, one IPv4 address; prices of {date}, traffic not counted)"
+        f" ({kind} in {region}, {disk_gb:g} GB, {address}; prices of {date}, traffic not counted)"
     )
 
 
 def ceiling_problems(
-    prices: dict[str, Any], region: str, instance_type: str, disk_gb: float, ceiling: float, setting: str
+    prices: dict[str, Any],
+    region: str,
+    instance_type: str,
+    disk_gb: float,
+    ceiling: float,
+    setting: str,
+    market: str = "on_demand",
+    **others: Any,
 ) -> list[str]:
     """Return why a server is dearer than agreed. With a ceiling of 0 nothing is too dear."""
     if not ceiling:
         return []
-    month = monthly_usd(prices, region, instance_type, disk_gb)
+    month = monthly_usd(prices, region, instance_type, disk_gb, HOURS_PER_MONTH, market, **others)
+    kind = instance_type if market == "on_demand" else f"{market} {instance_type}"
     if month is None:
         return [
-            f"No price of {instance_type} in {region} is known here, so {setting} ({ceiling:g}) cannot be kept: "
+            f"No price of {kind} in {region} is known here, so {setting} ({ceiling:g}) cannot be kept: "
             "`ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for the price, "
             f"or set {setting} to 0 to go without a ceiling."
         ]
     if month > ceiling:
         return [
-            f"{instance_type} in {region} with {disk_gb:g} GB costs about ${month:.2f} a month running all the time, "
+            f"{kind} in {region} with {disk_gb:g} GB costs about ${month:.2f} a month running all the time, "
             f"more than {setting} ({ceiling:g}): choose a smaller ec2_provision_instance_type or raise {setting}."
         ]
     return []
@@ -300,6 +321,55 @@ def refreshed(prices: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def hourly_usd(
+    prices: dict[str, Any], region: str, instance_type: str, hours: float = 1, market: str = "on_demand"
+) -> float | None:
+    """Return US dollars for some hours of a type, the machine alone: its disk is billed anyway."""
+    return times(hours, prices_of(prices, region).get(market, {}).get(instance_type))
+
+
+def stopped_cost(
+    prices: dict[str, Any], region: str, volumes: list[dict[str, Any]], elastic_ips: list[str]
+) -> dict[str, float | None]:
+    """Return what a month costs in which a server is stopped: its disks, and addresses that are kept. Only gp3 has a price here."""
+    local = prices_of(prices, region)
+    known = all(volume["type"] == "gp3" for volume in volumes)
+    parts = {
+        "disk": times(sum(volume["gb"] for volume in volumes), local.get("gp3_gb_month") if known else None),
+        "ipv4": times(HOURS_PER_MONTH * len(elastic_ips), local.get("public_ipv4_hour")),
+    }
+    return {**parts, "total": total(parts)}
+
+
+def things_cost(things: list[dict[str, Any]], prices: dict[str, Any], region: str) -> list[dict[str, Any]]:
+    """Return things that ec2_project_info found, each with what a month of it costs as it is: usd, or None when that is unknown."""
+    local = prices_of(prices, region)
+    fixed = {thing["ip"] for thing in things if thing["kind"] == "addresses"}
+
+    def usd(thing: dict[str, Any]) -> float | None:
+        kind = thing["kind"]
+        if kind == "instances":
+            if thing["state"] not in ("running", "pending"):
+                return 0.0
+            market = "spot" if thing["spot"] else "on_demand"
+            address = thing["public_ip"] and thing["public_ip"] not in fixed
+            return total(
+                {
+                    "compute": times(HOURS_PER_MONTH, local.get(market, {}).get(thing["type"])),
+                    "ipv4": times(HOURS_PER_MONTH if address else 0, local.get("public_ipv4_hour")),
+                }
+            )
+        if kind == "volumes":
+            return times(thing["gb"], local.get("gp3_gb_month") if thing["type"] == "gp3" else None)
+        if kind == "snapshots":
+            return times(thing["gb"], local.get("snapshot_gb_month"))
+        if kind == "addresses":
+            return times(HOURS_PER_MONTH, local.get("public_ipv4_hour"))
+        return None if kind in ("alarms", "buckets", "tables", "others") else 0.0
+
+    return [{**thing, "usd": usd(thing)} for thing in things]
+
+
 class FilterModule:
     """Filters on cost."""
 
@@ -308,9 +378,13 @@ class FilterModule:
         return {
             "cost_ceiling_problems": ceiling_problems,
             "cost_estimate": cost_estimate,
+            "cost_hourly_usd": hourly_usd,
+            "cost_monthly_usd": monthly_usd,
             "cost_notes": notes,
             "cost_refreshed": refreshed,
             "cost_sources": sources,
+            "cost_stopped": stopped_cost,
+            "cost_things": things_cost,
             "cost_usage_problems": usage_problems,
             "monthly_cost": monthly_cost,
         }

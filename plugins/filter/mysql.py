@@ -122,14 +122,17 @@ def mysql_accounts(asked: dict[str, Any], flavor: str) -> list[dict[str, Any]]:
     return accounts
 
 
-def mysql_secrets(asked: dict[str, Any], flavor: str) -> dict[str, str]:
-    """Passwords by account: the one that is given, or else the one that the controller keeps; empty where one is to be made."""
+def mysql_secrets(asked: dict[str, Any], flavor: str, beside: str = "") -> dict[str, str]:
+    """Passwords by account: the one that is given, or else the one that the controller keeps; empty where one is to be made.
+
+    A rotation has the new ones of those that nobody gave in files beside the others.
+    """
     given = {user["name"]: user["password"] for user in asked["users"] if user.get("password")}
     secrets = {}
     for account in mysql_accounts(asked, flavor):
         if account["secret"] and account["state"] == "present":
             who = account["name"]
-            secrets[who] = given.get(who, "") or kept(asked["credentials_dir"], who)
+            secrets[who] = given.get(who, "") or kept(asked["credentials_dir"], who + beside)
     return secrets
 
 
@@ -145,6 +148,21 @@ def mysql_secrets_to_keep(asked: dict[str, Any], flavor: str) -> list[str]:
         who
         for who, secret in mysql_secrets(asked, flavor).items()
         if not secret or secret != kept(asked["credentials_dir"], who)
+    ]
+
+
+def mysql_rotated(asked: dict[str, Any], flavor: str) -> list[str]:
+    """Accounts whose password was made here, and not given."""
+    given = {user["name"] for user in asked["users"] if user.get("password")}
+    return [who for who in mysql_secrets(asked, flavor) if who not in given]
+
+
+def mysql_logins(accounts: list[dict[str, Any]], secrets: dict[str, str]) -> list[dict[str, str]]:
+    """What it takes to log in with each account that has a password."""
+    return [
+        {"name": account["name"], "host": account["host"], "password": secrets[account["name"]]}
+        for account in accounts
+        if account["secret"] and account["state"] == "present"
     ]
 
 
@@ -816,6 +834,8 @@ class FilterModule:
                 mysql_state,
                 mysql_secrets,
                 mysql_secrets_to_keep,
+                mysql_rotated,
+                mysql_logins,
                 mysql_with_content,
                 mysql_differing,
                 mysql_accounts,

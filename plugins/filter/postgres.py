@@ -601,15 +601,15 @@ def right_password(password: str, kept: str | None) -> bool:
     return hmac.compare_digest(verifier(password, salt, int(found[1])), kept or "")
 
 
-def postgres_passwords(users: list[dict[str, Any]], credentials_dir: str) -> list[dict[str, Any]]:
+def postgres_passwords(users: list[dict[str, Any]], credentials_dir: str, beside: str = "") -> list[dict[str, Any]]:
     """Each account with a password: its file on the controller, what shall be in it, and whether that is so.
 
-    An empty password is one that is still to be made.
+    An empty password is one that is still to be made. A rotation has the new ones of those that nobody gave in files beside the others.
     """
     found = []
     for user in users:
         if user.get("plugin", "password") == "password" and user.get("state", "present") == "present":
-            file = Path(credentials_dir, f"postgres_{user['name']}")
+            file = Path(credentials_dir, f"postgres_{user['name']}" + ("" if user.get("password") else beside))
             kept = file.read_text().rstrip("\n") if file.is_file() else ""
             password = str(user.get("password") or kept)
             right = bool(kept) and kept == password

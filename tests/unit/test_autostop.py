@@ -288,6 +288,17 @@ def test_one_command_puts_it_off(machine: Machine) -> None:
     assert machine.stops == [175]
 
 
+def test_what_aws_says_of_a_spot_server_comes_before_all_else(machine: Machine) -> None:
+    machine.pass_minutes(55)
+    autostop.answer(machine.store, machine.host(), {"do": "awake", "seconds": 7200}, (10, 1000))
+    (machine.root / "run/spot-notice").mkdir(parents=True)
+    (machine.root / "run/spot-notice/notice.json").write_text(json.dumps({"text": "AWS takes this spot server back"}))
+    status = autostop.answer(machine.store, machine.host(), {"do": "status"}, (10, 1000))
+    assert (status["notice"], status["can_wait"], status["awake"]) == ("AWS takes this spot server back", False, 0)
+    (machine.root / "run/spot-notice/notice.json").unlink()
+    assert autostop.answer(machine.store, machine.host(), {"do": "status"}, (10, 1000))["awake"] == at(55 + 120)
+
+
 def test_nobody_keeps_it_on_for_longer_than_the_settings_allow(machine: Machine) -> None:
     reply = autostop.answer(machine.store, machine.host(), {"do": "awake", "seconds": 10**9}, (10, 1000))
     assert reply == {"awake": at(24 * 60), "shortened": True}

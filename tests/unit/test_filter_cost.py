@@ -50,6 +50,25 @@ def test_line_names_its_assumptions() -> None:
         assert part in line
 
 
+def test_an_elastic_ip_is_billed_while_stopped_and_a_spot_server_by_its_own_price() -> None:
+    line = cost.monthly_cost(PRICES, "us-west-2", "t3.medium", 30, elastic_ip=True)
+    for part in (
+        "$36.42 a month",
+        "$13.37 on 22 days",
+        "$6.05 stopped",
+        "an Elastic IP for $3.65 of it, also while stopped",
+    ):
+        assert part in line
+    month = cost.monthly_usd(PRICES, "us-west-2", "t3.medium", 30, market="spot")
+    assert month and month < 36
+    assert f"${month:.2f} a month" in cost.monthly_cost(PRICES, "us-west-2", "t3.medium", 30, "spot")
+    assert "(spot t3.medium in us-west-2" in cost.monthly_cost(PRICES, "us-west-2", "t3.medium", 30, "spot")
+    assert cost.ceiling_problems(PRICES, "us-west-2", "t3.medium", 30, month + 1, "m", "spot") == []
+    (problem,) = cost.ceiling_problems(PRICES, "us-west-2", "t3.medium", 30, 1, "m", "spot")
+    assert problem.startswith("spot t3.medium in us-west-2 with 30 GB costs about")
+    assert "no price of spot x9.nano" in cost.monthly_cost(PRICES, "us-west-2", "x9.nano", 30, "spot")
+
+
 def test_ceiling() -> None:
     def problems(name: str, ceiling: float) -> list[str]:
         return cost.ceiling_problems(PRICES, EAST, name, 30, ceiling, "max_monthly_usd")

@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
     "key_public_file": "",
     "key_private_file": "",
     "tags": {},
+    "expires": "",
 }
 OFFER: dict[str, Any] = {
     "account_id": "1",
@@ -75,6 +76,10 @@ def test_good_settings() -> None:
         ({"disk_gb": 15}, "too small"),
         ({"disk_gb": 16385}, "at most 16384"),
         ({"tags": []}, "must be a mapping"),
+        ({"tags": {"ExpiresAt": "2030-01-01"}}, "set ec2_provision_expires instead"),
+        ({"expires": "tomorrow"}, "write a day like"),
+        ({"expires": "20300101"}, "write a day like"),
+        ({"expires": "2030-02-30"}, "write a day like"),
         ({"tags": {"Project": "x"}}, "how the server is found again"),
         ({"tags": {"aws:x": "y"}}, "AWS does not take"),
     ],
@@ -142,6 +147,7 @@ def test_bad_key_pairs(keys: Path, public: str, private: str, words: str) -> Non
         ({"image": {}}, {"image_id": "ami-9"}, {}, "There is no image ami-9"),
         ({"image": {**OFFER["image"], "architecture": "arm64"}}, {}, {}, "is for arm64"),
         ({"image": {**OFFER["image"], "disk_gb": 50}}, {}, {}, "needs 50 GB"),
+        ({}, {"expires": "2026-01-31"}, {}, "would be overdue from its first minute"),
     ],
 )
 def test_offers_that_do_not_fit(offer: Any, settings: Any, record: Any, words: str) -> None:
@@ -152,6 +158,9 @@ def test_offers_that_do_not_fit(offer: Any, settings: Any, record: Any, words: s
 def test_offers_that_fit() -> None:
     assert role.offer_problems(OFFER, GOOD, {}) == []
     assert role.offer_problems({**OFFER, "image": {}}, GOOD, RECORD) == []
+    assert role.offer_problems(OFFER, {**GOOD, "expires": "2999-12-31"}, {}) == []
+    # A server that is there is kept, overdue or not.
+    assert role.offer_problems(OFFER, {**GOOD, "expires": "2026-01-31"}, RECORD) == []
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,22 @@ def test_image_by_parameter(ec2: Any) -> None:
         "architecture": "x86_64",
         "root_device_name": "/dev/xvda",
         "disk_gb": 8,
+        "os": "",
     }
+
+
+@pytest.mark.parametrize(("wanted", "names"), [("latest", []), ("other", [{"Name": "tag:Name", "Values": ["other"]}])])
+def test_the_newest_image_that_bake_made(ec2: Any, wanted: str, names: list[Any]) -> None:
+    """Of the project, or of the server that is named; it says which system is in it."""
+    newer = {**IMAGE, "ImageId": "ami-2", "CreationDate": "2026-02-01", "Tags": [{"Key": "Os", "Value": "debian12"}]}
+    filters = {"tag:Project": "p", "tag:Role": "image", "state": "available", "architecture": "x86_64"}
+    expected = {"Owners": ["self"], "Filters": [{"Name": k, "Values": [v]} for k, v in filters.items()] + names}
+    ec2.stub.add_response("describe_images", {"Images": [newer, IMAGE]}, expected)
+    ec2.stub.add_response("describe_images", {"Images": [newer]}, {"ImageIds": ["ami-2"]})
+    image = ec2_offer_info.find_image(ec2.client, parameter("ami-1"), {**OPTIONS, "image_id": wanted}, "x86_64")
+    assert (image["id"], image["os"]) == ("ami-2", "debian12")
+    ec2.stub.add_response("describe_images", {"Images": []}, expected)
+    assert ec2_offer_info.find_image(ec2.client, parameter("ami-1"), {**OPTIONS, "image_id": wanted}, "x86_64") == {}
 
 
 @pytest.mark.parametrize("code", ["ParameterNotFound", "AccessDeniedException"])
@@ -326,6 +341,10 @@ def test_server_is_what_bears_its_tags(ec2: Any) -> None:
     groups = [{"GroupId": "sg-1", "GroupName": "p-demo", "Tags": mine}, {"GroupId": "sg-2", "GroupName": "p-demo"}]
     ec2.stub.add_response("describe_security_groups", {"SecurityGroups": groups})
     ec2.stub.add_response("describe_vpcs", {"Vpcs": []})
+    address = {"AllocationId": "eipalloc-1", "PublicIp": "203.0.113.9", "InstanceId": "i-1", "Tags": mine}
+    ec2.stub.add_response("describe_addresses", {"Addresses": [address]})
+    data = [{"VolumeId": "vol-2", "Tags": [*mine, *tags(Role="data")]}]
+    ec2.stub.add_response("describe_volumes", {"Volumes": data})
     options = {"project": "p", "name": "demo", "resource_name": "p-demo"}
     found = ec2_server_info.survey(ec2.client, options, {"Project": "p", "Name": "demo"})
     assert [i["id"] for i in found["instances"]] == ["i-1"]
@@ -335,3 +354,6 @@ def test_server_is_what_bears_its_tags(ec2: Any) -> None:
     assert [g["id"] for g in found["security_groups"]] == ["sg-1"]
     assert found["strangers"] == ["security group sg-2 (p-demo)"]
     assert found["mistagged"] == ["eni-1"]
+    assert found["elastic_ips"] == [{"id": "eipalloc-1", "public_ip": "203.0.113.9", "instance_id": "i-1"}]
+    assert found["instances"][0]["market"] == "on_demand"
+    assert found["data_volumes"] == [{"id": "vol-2", "role": "data"}]

@@ -496,3 +496,51 @@ def test_the_role_refuses_what_cannot_work(tmp_path: Path, good: Jupyter, change
     result = play(tmp_path, good, **changes)
     assert result.returncode == 2
     assert says in result.stdout.replace("\n", " ")
+
+
+SSH = """#!{python}
+import socket, sys, threading
+_, here, _, there = sys.argv[sys.argv.index("-L") + 1].split(":")
+listener = socket.create_server(("127.0.0.1", int(here)))
+
+def copy(a, b):
+    while data := a.recv(65536):
+        b.sendall(data)
+    b.shutdown(socket.SHUT_WR)
+
+while True:
+    one, _ = listener.accept()
+    try:
+        two = socket.create_connection(("127.0.0.1", int(there)))
+    except OSError:
+        one.close()
+        continue
+    for pair in ((one, two), (two, one)):
+        threading.Thread(target=copy, args=pair, daemon=True).start()
+"""
+
+
+def test_through_a_tunnel_the_port_itself_must_not_answer(good: Jupyter, tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(SSH.format(python=sys.executable))
+    ssh.chmod(0o755)
+    settings = good.settings | {"tunnel": [str(ssh), "demo"], "open_ports": []}
+    checks = {
+        c.check: (c.ok, c.detail)
+        for c in notebook_probe.ask(settings, notebook_probe.trust(good.settings["ca_file"]), PASSWORD)
+    }
+    assert checks["answers"] == (True, f"a tunnel to port {good.port} of 127.0.0.1")
+    # This server's certificate names no localhost, and its port is open.
+    assert checks["certificate"][1].startswith("not trusted for localhost")
+    assert checks["ports"] == (False, f"{good.port} should not answer but do")
+
+
+def test_a_tunnel_that_cannot_be_had_is_said(tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\necho 'Permission denied (publickey).' >&2\nexit 255\n")
+    ssh.chmod(0o755)
+    for login, words in (([str(ssh), "demo"], "Permission denied (publickey)."), (["/no/ssh", "demo"], "No such file")):
+        settings = {"tunnel": login, "address": "192.0.2.1", "port": 443, "wait": 5}
+        checks = notebook_probe.ask(settings, notebook_probe.trust(None), PASSWORD)
+        assert [check.ok for check in checks] == [False]
+        assert checks[0].detail.startswith("no tunnel to 192.0.2.1 by SSH: ") and words in checks[0].detail

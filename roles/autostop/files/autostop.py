@@ -590,6 +590,10 @@ def answer(store: Store, host: Host, request: dict[str, Any], peer: tuple[int, i
             }
             store.save(store.run / "reports" / f"{pid}.json", report)
     status = json.loads((store.run / "status.json").read_text()) if (store.run / "status.json").exists() else {}
+    # What AWS says about a spot server (role spot_notice) comes before all else, and nobody can put it off.
+    with contextlib.suppress(OSError, ValueError):
+        text = json.loads(host.read("/run/spot-notice/notice.json"))["text"]
+        return {**status, "notice": text, "can_wait": False, "awake": 0.0, "now": host.now}
     return {**status, "awake": store.awake(), "now": host.now}
 
 
