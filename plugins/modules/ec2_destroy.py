@@ -77,6 +77,8 @@ ORDER = (
     "budgets",
     "schedule_groups",
 )
+# How long the rest may take when something could not be removed.
+AFTER_FAILURE_S = 30
 # What AWS answers while another thing is still on its way out.
 HELD = {
     "DependencyViolation",
@@ -443,6 +445,8 @@ def apply(clients: Callable[[str], Any], planned: dict[str, Any], options: dict[
                     left = [words(one) for one in todo if words(one) not in removed]
                     raise Trouble(f"{words(one)} could not be cancelled", error, removed, left) from error
                 failed.append((one, error))
+                # What holds on to it will not let go by itself, so there is no point in waiting long for the rest.
+                removal.end = min(removal.end, time.monotonic() + AFTER_FAILURE_S)
     if failed:
         left = [words(one) for one, _ in failed]
         raise Trouble(f"{left[0]} could not be removed", failed[0][1], removed, left)

@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import botocore.exceptions as aws
+import pytest
 from botocore.config import Config
 from moto import mock_aws
 
@@ -68,7 +69,9 @@ class Cloud:
 @contextmanager
 def cloud() -> Iterator[Cloud]:
     """A fresh account."""
-    with mock_aws():
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        # A shell that speaks to a lab would have these calls go there.
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
         yield Cloud()
 
 
