@@ -21,7 +21,7 @@ test:      ## Everything: lint, unit tests, each role in containers, the whole s
 lint:      ## Style and types, under a minute
 	@scripts/test --only lint
 
-unit:      ## Unit tests, under a minute
+unit:      ## Unit tests, some minutes
 	@scripts/test --only unit
 
 molecule:  ## One role in containers: make molecule SCENARIO=base

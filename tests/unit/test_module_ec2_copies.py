@@ -67,9 +67,10 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         ]
     )
     monkeypatch.setattr(amis.Ami, "block_device_mappings", disks)
-    # Other tests may have left them out, or named others, in this process.
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "true")
     with cloud() as made:
+        # moto may hand out the account of an earlier test, which had no images.
+        if not backend().amis:
+            backend()._load_amis()
         # Of the public images one is enough, and to look through the snapshots of a thousand takes long.
         for image in list(backend().amis)[1:]:
             del backend().amis[image]
