@@ -71,8 +71,8 @@ def pytest(name: str, folder: str, *arguments: str, **more: Any) -> Part:
 def lives() -> list[Part]:
     """Return the tests of a server's life in two halves, each with a server in a lab of its own."""
     files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/life/test_*.py"))
-    halves = {"life:first": files[: len(files) // 2], "life:second": files[len(files) // 2 :]}
-    labs = {"life:first": "life:5057:198.19.64.0/24", "life:second": "later:5058:198.19.65.0/24"}
+    halves = {"life:1": files[: len(files) // 2], "life:2": files[len(files) // 2 :]}
+    labs = {"life:1": "life:5057:198.19.64.0/24", "life:2": "later:5058:198.19.65.0/24"}
     return [
         pytest(name, half[0], *half[1:], needs="images", environment={"LIFE_LAB": labs[name]})
         for name, half in halves.items()
