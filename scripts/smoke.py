@@ -6,7 +6,7 @@ It says what that costs and asks before it begins; the answer can be given befor
 The server is called `smoke`. What fails is said, the rest is
 still tried, and the server is destroyed at the end in any case. The report is reports/smoke.json.
 
-With `-i inventory/lab.yml` in SMOKE_ARGUMENTS, after `python -m lab up` and `. .lab/env`, it rehearses in the lab.
+SMOKE_ARGUMENTS="-i inventory/lab.yml", after `python -m lab up` and `. .lab/env`, is meant to rehearse it in the lab.
 """
 
 from __future__ import annotations
