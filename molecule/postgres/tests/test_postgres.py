@@ -214,6 +214,8 @@ def test_a_full_disk_leaves_the_old_dump(server: Server) -> None:
     try:
         server.sh("systemctl start notebook-postgres-dump")
         before = server.sh(f"cd {BACKUPS} && sha256sum *")
+        # Names go by the second: one more dump in the same one would take the place of the other.
+        server.sh("sleep 1.1")
         server.sql("CREATE TABLE big AS SELECT md5(g::text) FROM generate_series(1, 50000) g")
         assert server.run("systemctl start notebook-postgres-dump").returncode != 0
         assert server.sh("systemctl is-failed notebook-postgres-dump") == "failed"
