@@ -316,14 +316,11 @@ class Removal:
                 raise RuntimeError(f"it was not terminated within {self.options['wait_timeout']} seconds")
 
     def addresses(self, thing: dict[str, Any]) -> None:
-        """Give an address back."""
-        if thing.get("association_id"):
-            try:
-                self.ec2.disassociate_address(AssociationId=thing["association_id"])
-            except aws.ClientError as error:
-                # The instance took it with it.
-                if code_of(error) != "InvalidAssociationID.NotFound":
-                    raise
+        """Give an address back. The instance took its association with it: only one that is still there is undone."""
+        wanted = [{"Name": "allocation-id", "Values": [thing["id"]]}]
+        for address in self.ec2.describe_addresses(Filters=wanted)["Addresses"]:
+            if address.get("AssociationId"):
+                self.patiently(self.ec2.disassociate_address, AssociationId=address["AssociationId"])
         self.patiently(self.ec2.release_address, AllocationId=thing["id"])
 
     def internet_gateways(self, thing: dict[str, Any]) -> None:

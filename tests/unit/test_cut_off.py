@@ -40,7 +40,9 @@ PLAYBOOK = """
       ansible.builtin.command: "false"
       when: false
     - name: Long
-      ansible.builtin.command: {{cmd: "sh -c 'sleep {seconds}; touch {folder}/long'", creates: {folder}/long}}
+      ansible.builtin.command:
+        cmd: "sh -c 'if test ! -e {folder}/begun; then touch {folder}/begun; sleep 60; fi; touch {folder}/long'"
+        creates: {folder}/long
     - name: Second
       ansible.builtin.copy: {{content: "2", dest: {folder}/second, mode: "0600"}}
   handlers:
@@ -122,9 +124,9 @@ def test_children_of_children_are_found() -> None:
         child.wait()
 
 
-def cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, *arguments: str) -> int:
+def cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     playbook = tmp_path / "playbook.yml"
-    playbook.write_text(PLAYBOOK.format(folder=tmp_path, seconds=seconds))
+    playbook.write_text(PLAYBOOK.format(folder=tmp_path))
     (tmp_path / "ansible.cfg").write_text("[defaults]\n")
     monkeypatch.setenv("ANSIBLE_CONFIG", str(tmp_path / "ansible.cfg"))
     monkeypatch.setenv("ANSIBLE_LOCALHOST_WARNING", "false")
@@ -136,7 +138,7 @@ def cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, *argu
 def test_a_real_run_is_killed_until_it_comes_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert cut_off(tmp_path, monkeypatch, 2, "--points=3", "--long=1") == 1
+    assert cut_off(tmp_path, monkeypatch, "--points=3", "--long=8") == 1
     said = capfd.readouterr().out
     assert "Skipped (playbook.yml:9): cut after a change by First" in said
     assert "Long (playbook.yml:12): cut in its middle" in said
