@@ -341,35 +341,6 @@ def stopped_cost(
     return {**parts, "total": total(parts)}
 
 
-def things_cost(things: list[dict[str, Any]], prices: dict[str, Any], region: str) -> list[dict[str, Any]]:
-    """Return things that ec2_project_info found, each with what a month of it costs as it is: usd, or None when that is unknown."""
-    local = prices_of(prices, region)
-    fixed = {thing["ip"] for thing in things if thing["kind"] == "addresses"}
-
-    def usd(thing: dict[str, Any]) -> float | None:
-        kind = thing["kind"]
-        if kind == "instances":
-            if thing["state"] not in ("running", "pending"):
-                return 0.0
-            market = "spot" if thing["spot"] else "on_demand"
-            address = thing["public_ip"] and thing["public_ip"] not in fixed
-            return total(
-                {
-                    "compute": times(HOURS_PER_MONTH, local.get(market, {}).get(thing["type"])),
-                    "ipv4": times(HOURS_PER_MONTH if address else 0, local.get("public_ipv4_hour")),
-                }
-            )
-        if kind == "volumes":
-            return times(thing["gb"], local.get("gp3_gb_month") if thing["type"] == "gp3" else None)
-        if kind == "snapshots":
-            return times(thing["gb"], local.get("snapshot_gb_month"))
-        if kind == "addresses":
-            return times(HOURS_PER_MONTH, local.get("public_ipv4_hour"))
-        return None if kind in ("alarms", "buckets", "tables", "others") else 0.0
-
-    return [{**thing, "usd": usd(thing)} for thing in things]
-
-
 class FilterModule:
     """Filters on cost."""
 
@@ -384,7 +355,6 @@ class FilterModule:
             "cost_refreshed": refreshed,
             "cost_sources": sources,
             "cost_stopped": stopped_cost,
-            "cost_things": things_cost,
             "cost_usage_problems": usage_problems,
             "monthly_cost": monthly_cost,
         }

@@ -100,17 +100,14 @@ def usd_month(thing: dict[str, Any], local: dict[str, Any], elastic: set[str]) -
     return None
 
 
-def costs(found: dict[str, Any], prices: dict[str, Any], region: str) -> dict[str, Any]:
-    """Give each thing that was found usd_month: what it costs for a month if it stays as it is; None where that is not known.
+def costs(things: list[dict[str, Any]], prices: dict[str, Any], region: str) -> list[dict[str, Any]]:
+    """Give each thing that was found `usd`: what it costs for a month if it stays as it is; None where that is not known.
 
     A snapshot's is the most that it can be. A public address that is not an Elastic IP is part of its instance.
     """
     local = local_prices(prices, region)
-    elastic = {address["attached_to"] for address in found.get("addresses", [])}
-    return {
-        kind: [{**thing, "usd_month": usd_month(thing, local, elastic)} for thing in things]
-        for kind, things in found.items()
-    }
+    elastic = {thing["attached_to"] for thing in things if thing["kind"] == "addresses"}
+    return [{**thing, "usd": usd_month(thing, local, elastic)} for thing in things]
 
 
 class Month:
@@ -231,12 +228,14 @@ def server_row(
 ) -> dict[str, Any]:
     """All that is to be said of one server."""
     local, month = local_prices(prices, region), Month(now)
-    priced = costs(things, prices, region)
-    everything = [thing for some in priced.values() for thing in some]
+    everything = costs([thing for some in things.values() for thing in some], prices, region)
+    priced: dict[str, list[dict[str, Any]]] = {}
+    for thing in everything:
+        priced.setdefault(thing["kind"], []).append(thing)
     instances = priced.get("instances", [])
     instance = instances[0] if instances else {}
     record, answer = known.get("record") or {}, said(known.get("look"))
-    rate = sum(thing["usd_month"] or 0 for thing in everything)
+    rate = sum(thing["usd"] or 0 for thing in everything)
     elastic = next((a["ip"] for a in priced.get("addresses", [])), "")
     # The tag is on the server's every part, so that it is seen without an instance too. An empty one was taken back.
     expires = max((thing["tags"].get("ExpiresAt", "") for thing in (instances or everything)), default="")
@@ -265,7 +264,7 @@ def server_row(
         "snapshots_gb": sum(s["gb"] for s in priced.get("snapshots", [])),
         "this_month_usd": so_far(things, local, month),
         "usd_month": round(rate, 4),
-        "usd_month_unknown": [t["id"] for t in everything if t["usd_month"] is None],
+        "usd_month_unknown": [t["id"] for t in everything if t["usd"] is None],
         "idle_seconds": None if activity is None else max(0, int(answer["now"] - activity)),
         "certificate_days": int((answer["certificate"] - now) // 86400) if "certificate" in answer else None,
         "last_backup": newest_backup(priced, answer),
@@ -303,7 +302,7 @@ def server_notes(
             "site.yml launches it anew, destroy.yml removes what is left."
         )
     if not instances and row["usd_month"]:
-        parts = ", ".join(thing["id"] for some in things.values() for thing in some if thing["usd_month"])
+        parts = ", ".join(thing["id"] for some in things.values() for thing in some if thing["usd"])
         notes.append(f"{name} has no instance, but {parts} cost {dollars(row['usd_month'])} a month at most.")
     if instances and record and record.get("instance_id") != instances[0]["id"]:
         notes.append(f"{name}'s record is of another instance, {record.get('instance_id')}: site.yml corrects it.")
@@ -458,4 +457,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """The filters by name."""
-        return {"status": status, "status_table": table}
+        return {"status": status, "status_costs": costs, "status_table": table}

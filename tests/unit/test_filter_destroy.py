@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plugins.filter import cost, destroy
+from plugins.filter import destroy, status
 
 PRICES = {
     "regions": {
@@ -38,12 +38,12 @@ def thing(kind: str, one: str, **more: Any) -> dict[str, Any]:
 
 
 INSTANCE = thing("instances", "i-1", name="demo", state="running", type="m5.large", spot=False, public_ip="192.0.2.1")
-DATA = thing("volumes", "vol-1", gb=20, type="gp3", state="in-use", why="its data")
+DATA = thing("volumes", "vol-1", gb=20, type="gp3", iops=3000, throughput=125, state="in-use", why="its data")
 BUCKET = thing("buckets", "b", type="s3")
 
 
 def priced(*things: dict[str, Any]) -> list[dict[str, Any]]:
-    return cost.things_cost(list(things), PRICES, "us-west-2")
+    return status.costs(list(things), PRICES, "us-west-2")
 
 
 def after(*things: dict[str, Any], denied: Any = ()) -> dict[str, Any]:
@@ -51,30 +51,6 @@ def after(*things: dict[str, Any], denied: Any = ()) -> dict[str, Any]:
     for one in things:
         found.setdefault(one["kind"], []).append(one)
     return {"found": found, "denied": list(denied)}
-
-
-@pytest.mark.parametrize(
-    ("one", "usd"),
-    [
-        (INSTANCE, 73 + 3.65),
-        ({**INSTANCE, "spot": True}, 29.2 + 3.65),
-        ({**INSTANCE, "state": "stopped"}, 0),
-        ({**INSTANCE, "type": "x9.huge"}, None),
-        (DATA, 1.6),
-        ({**DATA, "type": "io2"}, None),
-        (thing("snapshots", "snap-1", gb=20), 1),
-        (thing("addresses", "eipalloc-1", ip="192.0.2.2"), 3.65),
-        (thing("security_groups", "sg-1"), 0),
-        (BUCKET, None),
-    ],
-)
-def test_what_a_month_costs(one: dict[str, Any], usd: float | None) -> None:
-    assert priced(one)[0]["usd"] == (None if usd is None else pytest.approx(usd))
-
-
-def test_a_fixed_address_is_counted_once() -> None:
-    address = thing("addresses", "eipalloc-1", ip="192.0.2.1")
-    assert [one["usd"] for one in priced(INSTANCE, address)] == [pytest.approx(73), pytest.approx(3.65)]
 
 
 def test_what_is_not_understood() -> None:
@@ -122,7 +98,7 @@ def test_nothing_left_is_proven() -> None:
 
 
 def test_the_closing_list() -> None:
-    stay = cost.things_cost(destroy.kept(after(DATA, thing("roles", "r")), "demo"), PRICES, "us-west-2")
+    stay = status.costs(destroy.kept(after(DATA, thing("roles", "r")), "demo"), PRICES, "us-west-2")
     said = destroy.closing("demo", "us-west-2", 23, stay, "")
     assert (
         "nothing of it is left but what was to stay, for $1.60 a month:" in said

@@ -10,7 +10,6 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
-from plugins.filter import cost
 from plugins.filter import status as screen
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,41 +175,30 @@ def test_an_address_that_is_kept_is_paid_while_the_server_is_off() -> None:
 
 
 def test_what_things_cost_a_month() -> None:
-    found = survey(
+    found = [
         instance(),
+        instance("off", state="stopped"),
+        instance("spot", spot=True),
+        instance("new", type="x9.large"),
+        instance("fixed", public_ip="198.51.100.9"),
+        thing("addresses", "a", ip="198.51.100.9", attached_to="i-fixed"),
         volume(),
         thing("snapshots", "s", gb=10),
         thing("buckets", "b"),
         thing("security_groups", "g"),
         volume(ident="fast", iops=9000),
         volume(ident="old", type="gp2"),
-    )["found"]
-    priced = screen.costs(found, PRICES, REGION)
-    usd = {t["id"]: t["usd_month"] for things in priced.values() for t in things}
+    ]
+    usd = {one["id"]: one["usd"] for one in screen.costs(found, PRICES, REGION)}
+    assert (usd["i-off"], usd["i-new"]) == (0, None)
+    assert usd["i-spot"] == pytest.approx(730 * (WEST["spot"]["t3.medium"] + WEST["public_ipv4_hour"]))
+    assert usd["i-fixed"] == pytest.approx(730 * WEST["on_demand"]["t3.medium"])
+    assert usd["a"] == pytest.approx(730 * WEST["public_ipv4_hour"])
     assert usd["i-demo"] == pytest.approx(730 * (WEST["on_demand"]["t3.medium"] + WEST["public_ipv4_hour"]))
     assert (usd["vol-1"], usd["s"], usd["g"]) == (pytest.approx(2.4), pytest.approx(0.5), 0.0)
     # Never guessed.
     assert (usd["b"], usd["fast"], usd["old"]) == (None, None, None)
-    assert screen.costs(found, PRICES, "mars-1")["instances"][0]["usd_month"] is None
-
-
-def test_the_same_prices_as_destroy_says() -> None:
-    """Filters cannot share code, so that the two are compared here."""
-    things = [
-        instance(),
-        instance("off", state="stopped"),
-        instance("fixed", public_ip="198.51.100.9"),
-        instance("new", type="x9.large"),
-        volume(),
-        volume(ident="old", type="gp2"),
-        thing("snapshots", "s", gb=10),
-        thing("addresses", "a", ip="198.51.100.9", attached_to="i-fixed"),
-        thing("buckets", "b"),
-        thing("security_groups", "g"),
-    ]
-    priced = screen.costs(survey(*things)["found"], PRICES, REGION)
-    mine = {t["id"]: t["usd_month"] for some in priced.values() for t in some}
-    assert mine == pytest.approx({t["id"]: t["usd"] for t in cost.things_cost(things, PRICES, REGION)})
+    assert screen.costs(found, PRICES, "mars-1")[0]["usd"] is None
 
 
 def test_what_has_no_price_is_said_and_not_counted() -> None:
