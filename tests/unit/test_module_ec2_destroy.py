@@ -381,3 +381,24 @@ def test_what_vanished_meanwhile_is_no_failure(account: Cloud, number: int) -> N
     account.calm()
     run(account, options(**ALL))
     assert left() == {}
+
+
+@pytest.mark.parametrize(("denied", "waited"), [("", 600), ("DeleteVolume", destroy.AFTER_FAILURE_S)])
+def test_what_is_held_is_waited_for_but_not_long_after_a_failure(
+    account: Cloud, monkeypatch: pytest.MonkeyPatch, denied: str, waited: int
+) -> None:
+    make()
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: clock.append(clock.pop() + seconds))
+    codes = {"DeleteSecurityGroup": "DependencyViolation", denied: "UnauthorizedOperation"}
+
+    def refuse(model: Any, **_: Any) -> None:
+        account.calls.append(model.name)
+        if model.name in codes:
+            raise aws.ClientError({"Error": {"Code": codes[model.name], "Message": "no"}}, model.name)
+
+    monkeypatch.setattr(account, "_before", refuse)
+    with pytest.raises(destroy.Trouble):
+        run(account, options(**ALL, wait_timeout=600, delay=5))
+    assert waited <= clock[0] < waited + 10
