@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from plugins.filter.ec2_provision import unsaid
-from tests.policies.conftest import PROJECT, Lab, Run
+from tests.policies.conftest import ACCOUNT, PROJECT, Lab, Run
 
 SERVER = "notebook"
 CHANGED: dict[str, Any] = {
@@ -51,6 +51,30 @@ def good(run: Run) -> Run:
     }
     assert not unnamed, f"refused and not named: {sorted(unnamed)}\n{run.output[-3000:]}"
     return run
+
+
+def test_the_budget(lab: Lab) -> None:
+    """From none to one, to another amount, to none: each as a dry run first, and again without change."""
+    budgets, user = lab.client("budgets"), lab.user("budget")
+
+    def limits() -> list[float]:
+        found = budgets.describe_budgets(AccountId=ACCOUNT).get("Budgets", [])
+        return [float(one["BudgetLimit"]["Amount"]) for one in found if one["BudgetName"] == PROJECT]
+
+    before: list[float] = []
+    for amount, after in ((100, [100]), (150.5, [150.5]), (0, [])):
+        settings = {"budget_monthly_usd": amount, "budget_email": "ann@example.org"}
+        runs = [(["--check"], 1, before), ([], 1, after), ([], 0, after)]
+        for arguments, changed, there in runs:
+            run = lab.run("budget", user, *arguments, **settings)
+            assert (run.code, run.refused) == (0, set()), run.output[-3000:]
+            assert f"changed={changed} " in run.output, run.output[-3000:]
+            assert limits() == there
+        before = after
+    refused = lab.run(
+        "budget", lab.user("budget", without="budgets:ModifyBudget"), **{**settings, "budget_monthly_usd": 9}
+    )
+    assert refused.code != 0 and refused.names("budgets:ModifyBudget"), refused.output[-3000:]
 
 
 @pytest.fixture(scope="module")
