@@ -153,6 +153,17 @@ def rotate_plan(asked: Any, facts: dict[str, Any]) -> dict[str, list[str]]:
         }
     if not facts["known"]:
         return {"parts": [], "says": [], "problems": [f"{facts['name']} is not there yet: site.yml launches it."]}
+    made_here = [] if facts["own_password"] else [name for name in NOTEBOOKS if name in facts["components"]]
+    made_here += rotate_generated([*facts["mysql_users"], *facts["postgres_users"]])
+    if made_here and not facts["kept"]:
+        return {
+            "parts": [],
+            "says": [],
+            "problems": [
+                f"{facts['credentials_dir']} is not there, so the passwords of {facts['name']} were not made on this machine: copy that "
+                "folder from where they were, or apply site.yml here, which makes new ones."
+            ],
+        }
     parts, says, problems = [], [], []
     cut_off = unfinished(facts["unfinished"])
     for part in PARTS:

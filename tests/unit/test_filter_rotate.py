@@ -10,6 +10,7 @@ from plugins.filter import rotate as role
 FACTS: dict[str, Any] = {
     "name": "demo",
     "known": True,
+    "kept": True,
     "components": ["jupyter_tls", "notebook_container"],
     "launched": True,
     "own_key_file": "",
@@ -60,6 +61,7 @@ def test_a_new_ca_brings_new_certificates() -> None:
         ("certificate", {"own_certificate_file": "x.pem", "postgres_tls": False}, "your own (x.pem)"),
         ("ca", {"components": [], "postgres_tls": False}, "nothing on demo has a certificate"),
         ("all", {"known": False}, "is not there yet"),
+        ("all", {"kept": False}, "copy that folder from where they were, or apply site.yml here"),
         (
             "all",
             {"components": [], "launched": False, "mysql_users": [], "postgres_tls": False},
