@@ -62,7 +62,8 @@ def test_the_budget(lab: Lab) -> None:
         return [float(one["BudgetLimit"]["Amount"]) for one in found if one["BudgetName"] == PROJECT]
 
     before: list[float] = []
-    for amount, after in ((100, [100]), (150.5, [150.5]), (0, [])):
+    settings: dict[str, Any] = {}
+    for amount, after in ((100.0, [100.0]), (150.5, [150.5]), (0.0, [])):
         settings = {"budget_monthly_usd": amount, "budget_email": "ann@example.org"}
         runs = [(["--check"], 1, before), ([], 1, after), ([], 0, after)]
         for arguments, changed, there in runs:

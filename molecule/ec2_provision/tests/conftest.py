@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from tests.played import Run, play
+
 SCENARIO = Path(__file__).resolve().parents[1]
 PROJECT = SCENARIO.parents[1]
 PORT = 5061
 ALIVE = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
-
-
-@dataclass
-class Run:
-    """A finished run of a playbook."""
-
-    code: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        """How many tasks changed something, or in check mode would have."""
-        return int(re.findall(r"changed=(\d+)", self.output)[-1])
 
 
 class Cloud:
@@ -58,25 +45,17 @@ class Cloud:
             **settings,
         }
         extra = json.dumps({f"ec2_provision_{name}": value for name, value in given.items()})
-        command = [
-            "ansible-playbook",
+        run = play(
+            PROJECT,
             "-i",
             str(SCENARIO / "inventory.yml"),
             str(SCENARIO / playbook),
             "-e",
             extra,
             *options,
-        ]
-        environment = {
-            **os.environ,
-            **self.keys,
-            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        }
-        done = subprocess.run(
-            [*command, *(["--check", "--diff"] if check else [])], env=environment, capture_output=True, text=True
+            *(["--check", "--diff"] if check else []),
+            environment={**self.keys, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
         )
-        run = Run(done.returncode, done.stdout + done.stderr)
         assert (run.code == 0) == good, run.output
         return run
 

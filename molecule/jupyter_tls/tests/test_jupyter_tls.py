@@ -5,25 +5,25 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import socket
 import ssl
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import websocket
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from tests.notebook_server import Server
+from tests.played import Run, play
 
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
@@ -31,66 +31,17 @@ CA = EPHEMERAL / "ca/ca.crt"
 KERNEL = "/usr/local/share/jupyter/kernels/probe"
 
 
-@dataclass
-class Server:
-    """One server, seen from the controller."""
-
-    name: str
-    address: str
-
-    @property
-    def url(self) -> str:
-        """What a person would type."""
-        return f"https://{self.address}"
-
-    @property
-    def password(self) -> str:
-        """The password that the role keeps on the controller."""
-        return (EPHEMERAL / self.name / "jupyter_password").read_text()
-
-    def browser(self) -> requests.Session:
-        """A session that trusts the private CA and nothing else."""
-        session = requests.Session()
-        session.trust_env = False
-        session.verify = str(CA)
-        return session
-
-    def login(self, password: str) -> tuple[requests.Session, requests.Response]:
-        """Log in as the login page does, and return the session and the answer."""
-        session = self.browser()
-        session.get(f"{self.url}/login", timeout=20)
-        xsrf = str(session.cookies["_xsrf"])
-        session.headers["X-XSRFToken"] = xsrf
-        form = {"password": password, "_xsrf": xsrf}
-        return session, session.post(f"{self.url}/login", data=form, allow_redirects=False, timeout=20)
-
-
-@dataclass
-class Run:
-    """How one application of the role to one host ended."""
-
-    code: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        """Number of changed tasks."""
-        return int(re.findall(r"changed=(\d+)", self.output)[-1])
-
-
 @pytest.fixture(scope="module")
 def server(host: Any) -> Server:
     """The server under test."""
     variables = host.ansible.get_variables()
-    return Server(variables["inventory_hostname"], variables["ansible_host"])
+    return Server(variables["inventory_hostname"], variables["ansible_host"], EPHEMERAL)
 
 
 @pytest.fixture(scope="module")
 def session(server: Server) -> requests.Session:
     """A session that is logged in."""
-    browser, answer = server.login(server.password)
-    assert answer.status_code == 302, answer.text
-    return browser
+    return server.entered()
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +49,7 @@ def apply(server: Server) -> Callable[..., Run]:
     """Apply the role again, with other settings; secrets go by environment, as anything on a command line is seen."""
 
     def run(*arguments: str) -> Run:
-        command = ["ansible-playbook", "--limit", server.name, *arguments, str(SCENARIO / "converge.yml")]
-        done = subprocess.run(command, cwd=SCENARIO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return Run(done.returncode, done.stdout)
+        return play(SCENARIO, "--limit", server.name, *arguments, str(SCENARIO / "converge.yml"))
 
     return run
 
@@ -136,41 +85,6 @@ def old_client(version: ssl.TLSVersion, ciphers: str) -> ssl.SSLContext:
 def started(host: Any) -> str:
     """When the server was started last."""
     return str(host.check_output("systemctl show --property=ExecMainStartTimestampMonotonic --value jupyter"))
-
-
-def compute(server: Server, session: requests.Session, code: str) -> dict[str, Any]:
-    """Run code in a new kernel over the websocket, as JupyterLab does, and return the JSON that it prints."""
-    answer = session.post(f"{server.url}/api/kernels", json={"name": "probe"}, timeout=30)
-    assert answer.status_code == 201, answer.text
-    kernel = f"{server.url}/api/kernels/{answer.json()['id']}"
-    cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
-    channel = websocket.create_connection(
-        kernel.replace("https", "wss") + "/channels", cookie=cookies, sslopt={"ca_certs": str(CA)}, timeout=60
-    )
-    try:
-        header = {
-            "msg_id": uuid.uuid4().hex,
-            "msg_type": "execute_request",
-            "session": uuid.uuid4().hex,
-            "username": "",
-            "version": "5.3",
-        }
-        content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
-        channel.send(
-            json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content})
-        )
-        printed = ""
-        while True:
-            message = json.loads(channel.recv())
-            if message["parent_header"].get("msg_id") != header["msg_id"]:
-                continue
-            assert message["msg_type"] != "error", message["content"]
-            printed += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
-            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                return dict(json.loads(printed))
-    finally:
-        channel.close()
-        session.delete(kernel, timeout=30)
 
 
 @pytest.fixture
@@ -343,7 +257,7 @@ print(json.dumps({
     "pip": os.path.exists("/root/."), "mapped": bool(__import__("mmap").mmap(-1, 4096, prot=7)),
 }))
 """
-    assert compute(server, session, code) == {
+    assert server.compute(session, "probe", code) == {
         "sum": 5050,
         "user": "jupyter",
         "cwd": "/srv/notebooks",
@@ -436,7 +350,7 @@ def test_a_bad_upgrade_leaves_the_old_environment_at_work(
     run = apply("-e", f"jupyter_tls_requirements_file={lock}")
     assert run.code != 0
     assert f"JupyterLab could not be installed on {server.name}" in run.output
-    assert f"The server still runs from {before[1]}, as before." in " ".join(run.output.split())
+    assert f"The server still runs from {before[1]}, as before." in run.words
     assert (started(host), host.file("/opt/jupyter").linked_to) == before
     assert server.browser().get(f"{server.url}/api", timeout=20).status_code == 200
 
@@ -477,7 +391,7 @@ def test_a_start_that_fails_is_told_and_an_upgrade_takes_its_place(
         "-e", '{"jupyter_tls_config": {"ServerApp": {"certfile": "/nowhere.crt"}}, "__jupyter_tls_patience": 4}'
     )
     assert run.code != 0
-    assert f"JupyterLab does not answer on port 443 of {server.name}." in " ".join(run.output.split())
+    assert f"JupyterLab does not answer on port 443 of {server.name}." in run.words
     assert "/nowhere.crt" in run.output
     lock = tmp_path / "requirements.txt"
     lock.write_text((SCENARIO.parents[1] / "roles/jupyter_tls/files/requirements.txt").read_text() + "# newer\n")

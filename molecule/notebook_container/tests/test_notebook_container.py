@@ -11,13 +11,14 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import websocket
+
+from tests.notebook_server import Server
+from tests.played import Run, play
 
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
@@ -29,71 +30,17 @@ BASE = f"{HELD['image'].rpartition(':')[0]}@{HELD['digest']}"
 NEWER = {f"notebook_container_{key}": value for key, value in HELD["newer"].items()}
 
 
-@dataclass
-class Server:
-    """One server, seen from the controller."""
-
-    name: str
-    address: str
-
-    @property
-    def url(self) -> str:
-        """What a person would type."""
-        return f"https://{self.address}"
-
-    @property
-    def password(self) -> str:
-        """The password that is kept on the controller."""
-        return (EPHEMERAL / self.name / "jupyter_password").read_text()
-
-    def browser(self) -> requests.Session:
-        """A session that trusts the private CA and nothing else."""
-        session = requests.Session()
-        session.trust_env = False
-        session.verify = str(CA)
-        return session
-
-    def login(self, password: str) -> tuple[requests.Session, requests.Response]:
-        """Log in as the login page does, and return the session and the answer."""
-        session = self.browser()
-        session.get(f"{self.url}/login", timeout=20)
-        xsrf = str(session.cookies["_xsrf"])
-        session.headers["X-XSRFToken"] = xsrf
-        form = {"password": password, "_xsrf": xsrf}
-        return session, session.post(f"{self.url}/login", data=form, allow_redirects=False, timeout=20)
-
-
-@dataclass
-class Run:
-    """How one application of the role to one host ended."""
-
-    code: int
-    output: str
-
-    @property
-    def words(self) -> str:
-        """All that it said, in one line."""
-        return " ".join(self.output.split())
-
-    @property
-    def changed(self) -> int:
-        """Number of changed tasks."""
-        return int(re.findall(r"changed=(\d+)", self.output)[-1])
-
-
 @pytest.fixture(scope="module")
 def server(host: Any) -> Server:
     """The server under test."""
     variables = host.ansible.get_variables()
-    return Server(variables["inventory_hostname"], variables["ansible_host"])
+    return Server(variables["inventory_hostname"], variables["ansible_host"], EPHEMERAL)
 
 
 @pytest.fixture(scope="module")
 def session(server: Server) -> requests.Session:
     """A session that is logged in."""
-    browser, answer = server.login(server.password)
-    assert answer.status_code == 302, answer.text
-    return browser
+    return server.entered()
 
 
 @pytest.fixture(scope="module")
@@ -103,17 +50,7 @@ def apply(server: Server) -> Callable[..., Run]:
     def run(settings: dict[str, Any], *arguments: str) -> Run:
         file = EPHEMERAL / "settings.json"
         file.write_text(json.dumps(settings))
-        command = [
-            "ansible-playbook",
-            "--limit",
-            server.name,
-            "-e",
-            f"@{file}",
-            *arguments,
-            str(SCENARIO / "converge.yml"),
-        ]
-        done = subprocess.run(command, cwd=SCENARIO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return Run(done.returncode, done.stdout)
+        return play(SCENARIO, "--limit", server.name, "-e", f"@{file}", *arguments, str(SCENARIO / "converge.yml"))
 
     return run
 
@@ -122,36 +59,6 @@ def inspect(host: Any) -> dict[str, Any]:
     """What the engine says of the container."""
     found: list[dict[str, Any]] = json.loads(host.check_output("docker container inspect notebook"))
     return found[0]
-
-
-def compute(server: Server, session: requests.Session, code: str) -> dict[str, Any]:
-    """Run code in a new kernel over the websocket, as JupyterLab does, and return the JSON that it prints."""
-    answer = session.post(f"{server.url}/api/kernels", json={"name": "python3"}, timeout=30)
-    assert answer.status_code == 201, answer.text
-    kernel = f"{server.url}/api/kernels/{answer.json()['id']}"
-    cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
-    channel = websocket.create_connection(
-        kernel.replace("https", "wss") + "/channels", cookie=cookies, sslopt={"ca_certs": str(CA)}, timeout=60
-    )
-    try:
-        identity = {"msg_id": uuid.uuid4().hex, "session": uuid.uuid4().hex, "username": "", "version": "5.3"}
-        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        header = {**identity, "msg_type": "execute_request"}
-        channel.send(
-            json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content})
-        )
-        printed = ""
-        while True:
-            message = json.loads(channel.recv())
-            if message["parent_header"].get("msg_id") != header["msg_id"]:
-                continue
-            assert message["msg_type"] != "error", message["content"]
-            printed += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
-            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                return dict(json.loads(printed))
-    finally:
-        channel.close()
-        session.delete(kernel, timeout=30)
 
 
 def test_runs_with_the_user_s_number_and_no_further_rights(host: Any) -> None:
@@ -254,7 +161,7 @@ print(json.dumps({
     "engine": [p for p in ("/run/docker.sock", "/var/run/docker.sock") if os.path.exists(p)],
 }))
 """
-    assert compute(server, session, code) == {
+    assert server.compute(session, "python3", code) == {
         "user": "jovyan",
         "given": 'say "100%" \\o/',
         "openssl": None,
@@ -323,8 +230,8 @@ def test_an_upgrade_keeps_notebooks_settings_and_logins(
     # The same browser, still logged in.
     assert session.get(f"{server.url}/api/contents/note.txt", timeout=20).json()["content"] == "kept\n"
     assert session.get(theme, timeout=20).json()["raw"] == raw
-    assert compute(
-        server, session, "import json, pymysql; print(json.dumps({'made': open('work/made.txt').read()}))"
+    assert server.compute(
+        session, "python3", "import json, pymysql; print(json.dumps({'made': open('work/made.txt').read()}))"
     ) == {"made": "kept"}
     # The former image is gone, and what it was made from.
     images = json.loads(host.check_output("docker image inspect $(docker image ls --quiet --no-trunc)"))

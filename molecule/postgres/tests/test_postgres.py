@@ -14,28 +14,12 @@ from typing import Any
 
 import pytest
 
+from tests import played
+
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 PROJECT = SCENARIO.parents[1]
 BACKUPS = "/srv/backups/postgres"
-
-
-@dataclass
-class Run:
-    """How one run of a playbook ended."""
-
-    code: int
-    output: str
-
-    @property
-    def changed(self) -> int:
-        """Number of changed tasks."""
-        return int(re.findall(r"changed=(\d+)", self.output)[-1])
-
-    @property
-    def words(self) -> str:
-        """What it said, whatever the width of the lines."""
-        return " ".join(self.output.split())
 
 
 @dataclass
@@ -83,23 +67,13 @@ class Server:
         return (EPHEMERAL / self.name / f"postgres_{account}").read_text()
 
 
-def play(playbook: Path, server: str, *arguments: str) -> Run:
+def play(playbook: Path, server: str, *arguments: str) -> played.Run:
     """Run a playbook for one host; hosts that Molecule knows as no servers are servers here."""
     more = EPHEMERAL / "servers.ini"
     more.write_text("[servers]\nold\nempty\n")
     inventory = f"{os.environ['ANSIBLE_INVENTORY']},{more}"
-    environment = os.environ | {"ANSIBLE_INVENTORY": inventory, "ANSIBLE_FORCE_COLOR": "false"}
-    command = ["ansible-playbook", "--limit", server, *arguments, str(playbook)]
-    done = subprocess.run(
-        command,
-        cwd=SCENARIO,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-    return Run(done.returncode, done.stdout)
+    environment = {"ANSIBLE_INVENTORY": inventory}
+    return played.play(SCENARIO, "--limit", server, *arguments, str(playbook), environment=environment)
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +86,10 @@ def server(host: Any) -> Server:
 
 
 @pytest.fixture(scope="module")
-def apply(server: Server) -> Callable[..., Run]:
+def apply(server: Server) -> Callable[..., played.Run]:
     """Apply the role again, with other settings."""
 
-    def run(*arguments: str, **settings: Any) -> Run:
+    def run(*arguments: str, **settings: Any) -> played.Run:
         return play(SCENARIO / "converge.yml", server.name, "-e", json.dumps(settings), *arguments)
 
     return run
@@ -231,7 +205,7 @@ def test_a_full_disk_leaves_the_old_dump(server: Server) -> None:
 
 
 @pytest.mark.one_host
-def test_what_a_person_edited_is_kept_and_named(server: Server, apply: Callable[..., Run]) -> None:
+def test_what_a_person_edited_is_kept_and_named(server: Server, apply: Callable[..., played.Run]) -> None:
     server.sh(f"echo 'host all all 0.0.0.0/0 trust  # for a moment' >>{server.etc}/pg_hba.conf")
     dry = apply("--check")
     assert "These lines go: host all all 0.0.0.0/0 trust." in dry.words
@@ -245,7 +219,7 @@ def test_what_a_person_edited_is_kept_and_named(server: Server, apply: Callable[
 
 
 @pytest.mark.one_host
-def test_a_setting_reloads_and_restarts_only_if_it_must(server: Server, apply: Callable[..., Run]) -> None:
+def test_a_setting_reloads_and_restarts_only_if_it_must(server: Server, apply: Callable[..., played.Run]) -> None:
     before = server.started()
     assert apply(postgres_settings={"work_mem": "7MB", "cluster_name": "it's"}).code == 0
     assert server.sql("SHOW work_mem") == "7MB"
@@ -258,7 +232,9 @@ def test_a_setting_reloads_and_restarts_only_if_it_must(server: Server, apply: C
 
 
 @pytest.mark.one_host
-def test_a_run_that_was_cut_off_is_finished_by_the_next(host: Any, server: Server, apply: Callable[..., Run]) -> None:
+def test_a_run_that_was_cut_off_is_finished_by_the_next(
+    host: Any, server: Server, apply: Callable[..., played.Run]
+) -> None:
     # Written, and never read by the server; disabled; its timer stopped. A database without what closes it, an account
     # without its password.
     server.sh(
@@ -281,7 +257,7 @@ def test_a_run_that_was_cut_off_is_finished_by_the_next(host: Any, server: Serve
 
 
 @pytest.mark.one_host
-def test_accounts_change_and_no_log_has_a_secret(server: Server, apply: Callable[..., Run]) -> None:
+def test_accounts_change_and_no_log_has_a_secret(server: Server, apply: Callable[..., played.Run]) -> None:
     old, new = server.password("writer"), "another 'pass\"word\\ of $HOME %s"
     server.sql("ALTER SYSTEM SET log_statement = 'all'", database="postgres")
     server.sql("SELECT pg_reload_conf()", database="postgres")
@@ -312,7 +288,7 @@ def test_accounts_change_and_no_log_has_a_secret(server: Server, apply: Callable
 
 
 @pytest.mark.one_host
-def test_remote_access_is_by_tls_alone(server: Server, apply: Callable[..., Run]) -> None:
+def test_remote_access_is_by_tls_alone(server: Server, apply: Callable[..., played.Run]) -> None:
     password = server.password("writer")
     remote = {"bind": "0.0.0.0", "cidrs": ["198.19.6.0/24"]}
     assert apply(postgres_remote_access=remote).code == 0
