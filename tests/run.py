@@ -335,7 +335,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="PART,...", help="some parts, by name or by group")
     parser.add_argument(
-        "--jobs", type=int, default=max(2, cores), help="parts side by side (as many as cores, at least 2)"
+        "--jobs", type=int, default=max(2, cores - 1), help="parts side by side (cores - 1, at least 2)"
     )
     options = parser.parse_args()
     # Also SIGINT: a shell starts what runs in the background with that one ignored, and so would be all parts.

@@ -134,7 +134,7 @@ class Bench:
         environment = os.environ | {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_CALLBACK_PLUGINS": f"{ROOT}/plugins/callback:{ROOT}/tests/plugins/callback",
-            "ANSIBLE_CALLBACKS_ENABLED": "progress,host_tasks",
+            "ANSIBLE_CALLBACKS_ENABLED": "preload,progress,host_tasks",
             "ANSIBLE_HOST_KEY_CHECKING": "false",
             "ANSIBLE_NOCOLOR": "1",
             # No connection of a run before.

@@ -26,6 +26,7 @@ ARGUMENTS = (
 )
 # Seconds; a kernel on a busy machine with two cores is slow to start.
 PATIENCE = 90
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 class BrowserMissing(RuntimeError):
@@ -112,7 +113,7 @@ class Notebook:
         editor.fill(code)
         editor.press("Shift+Enter")
         prompt = cells.nth(index).locator(".jp-InputPrompt")
-        expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=PATIENCE * 1000)
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]"))
         return cells.nth(index).locator(".jp-OutputArea-output")
 
     def save(self, name: str) -> None:
@@ -149,5 +150,5 @@ def new_notebook(page: Page, kernel: str) -> Notebook:
     notebook.panel.wait_for()
     expect(notebook.panel.locator(".jp-KernelName")).to_contain_text(kernel)
     status = notebook.panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-    expect(status).to_have_count(1, timeout=PATIENCE * 1000)
+    expect(status).to_have_count(1)
     return notebook

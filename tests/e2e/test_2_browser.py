@@ -81,7 +81,7 @@ def compute(page: Page, kernel: dict[str, Any]) -> None:
     expect(answer).to_contain_text(f"/envs/{kernel['name']}")
     expect(answer).to_contain_text("42")
     plot = notebook.run(PLOT[language]).locator("img")
-    expect(plot).to_be_visible(timeout=browser.PATIENCE * 1000)
+    expect(plot).to_be_visible()
     assert plot.evaluate("image => image.naturalWidth") > 100
     notebook.save(f"first-{kernel['name']}.ipynb")
     browser.take_picture(page, PICTURES / f"{kernel['name']}.png")

@@ -125,8 +125,8 @@ def test_a_rotation_that_is_killed_anywhere_goes_on(accounts: Site, tmp_path: Pa
     site, notes = accounts, tmp_path / "notes.json"
     calm, first, cuts = dict(site.environment), kept(site), 0
     site.environment.update(
-        ANSIBLE_CALLBACK_PLUGINS=str(ROOT / "tests/plugins/callback"),
-        ANSIBLE_CALLBACKS_ENABLED="cut_off",
+        ANSIBLE_CALLBACK_PLUGINS=f"{ROOT}/plugins/callback:{ROOT}/tests/plugins/callback",
+        ANSIBLE_CALLBACKS_ENABLED="preload,cut_off",
         CUT_OFF_NOTES=str(notes),
         CUT_OFF_STEP="8",
         CUT_OFF_LONG="0",
