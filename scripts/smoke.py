@@ -62,7 +62,7 @@ DESTROY += ["-e", "data_volume=delete", "-e", "backups=delete", "-e", "images=de
 
 def price() -> float | None:
     """Return US dollars for all of it, by the table; None if a price is not known."""
-    table = yaml.safe_load((ROOT / "group_vars/all/prices.yml").read_text(encoding="utf-8"))["aws_prices"]
+    table = yaml.safe_load((ROOT / "prices.yml").read_text(encoding="utf-8"))
     local = table["regions"].get(REGION, {})
     hourly = local.get("on_demand", {})
     known = [hourly.get(TYPE), hourly.get(BIGGER), local.get("gp3_gb_month"), local.get("public_ipv4_hour")]
@@ -82,7 +82,7 @@ def ask() -> None:
     cost = f"about ${usd:.2f} if it takes {HOURS} hours" if usd is not None else f"an amount not known for {REGION}"
     print(
         f"This launches a {TYPE} in {REGION} in the account that your credentials name, makes it a {BIGGER} for a while, takes "
-        f"snapshots and an image of it, and removes all of it again: {cost} (prices in group_vars/all/prices.yml, without tax).",
+        f"snapshots and an image of it, and removes all of it again: {cost} (prices in prices.yml, without tax).",
         flush=True,
     )
     if os.environ.get("SMOKE_YES") == "1":

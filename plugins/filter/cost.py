@@ -1,4 +1,4 @@
-"""What a server costs on AWS, from the dated prices in group_vars/all/prices.yml. A price that is not there is None: unknown."""
+"""What a server costs on AWS, from the dated prices in prices.yml. A price that is not there is None: unknown."""
 
 from __future__ import annotations
 

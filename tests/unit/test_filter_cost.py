@@ -12,7 +12,7 @@ import yaml
 
 from plugins.filter import cost
 
-PRICES = yaml.safe_load((Path(__file__).parents[2] / "group_vars/all/prices.yml").read_text())["aws_prices"]
+PRICES = yaml.safe_load((Path(__file__).parents[2] / "prices.yml").read_text())
 EAST = "us-east-1"
 
 

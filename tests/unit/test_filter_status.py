@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from plugins.filter import status as screen
 
 ROOT = Path(__file__).resolve().parents[2]
-PRICES = yaml.safe_load((ROOT / "group_vars/all/prices.yml").read_text())["aws_prices"]
+PRICES = yaml.safe_load((ROOT / "prices.yml").read_text())
 WEST = PRICES["regions"]["us-west-2"]
 REGION = "us-west-2"
 KINDS = ("instances", "volumes", "snapshots", "addresses", "schedules", "schedule_groups", "buckets", "security_groups")
