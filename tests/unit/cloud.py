@@ -22,6 +22,8 @@ from moto import mock_aws
 
 REGION = "us-west-2"
 READS = ("Describe", "Get", "Head", "List")
+# Clients that no account uses at the moment: to make one takes longer than most tests.
+POOL: dict[tuple[str, str], list[Any]] = {}
 
 
 class Cut(BaseException):
@@ -36,19 +38,25 @@ class Cloud:
     fail_at: int = 0
     code: str = ""
     cut_at: int = 0
+    lent: list[tuple[tuple[str, str], Any, dict[str, Any]]] = field(default_factory=list)
 
     def client(self, service: str = "ec2", region: str = REGION) -> Any:
         """A client whose calls are counted."""
-        client = boto3.client(  # type: ignore[call-overload]
-            service,
-            region_name=region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
-        client.meta.events.register("before-call.*", self._before)
-        client.meta.events.register("after-call.*", self._after)
+        free = POOL.setdefault((service, region), [])
+        client = free.pop() if free else new_client(service, region)
+        handlers = {"before-call.*": self._before, "after-call.*": self._after}
+        for event, handler in handlers.items():
+            client.meta.events.register(event, handler)
+        self.lent.append(((service, region), client, handlers))
         return client
+
+    def give_back(self) -> None:
+        """Let other accounts have the clients."""
+        for key, client, handlers in self.lent:
+            for event, handler in handlers.items():
+                client.meta.events.unregister(event, handler)
+            POOL[key].append(client)
+        self.lent.clear()
 
     def _before(self, model: Any, **_: Any) -> None:
         self.calls.append(model.name)
@@ -66,13 +74,26 @@ class Cloud:
         self.fail_at = self.cut_at = 0
 
 
+def new_client(service: str, region: str) -> Any:
+    """A client that tries once only."""
+    return boto3.client(  # type: ignore[call-overload]
+        service,
+        region_name=region,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
 @contextmanager
 def cloud() -> Iterator[Cloud]:
     """A fresh account."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         # A shell that speaks to a lab would have these calls go there.
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
-        yield Cloud()
+        account = Cloud()
+        yield account
+        account.give_back()
 
 
 def changing(calls: list[str]) -> list[int]:
