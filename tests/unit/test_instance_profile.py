@@ -98,6 +98,7 @@ def test_first_check_then_once_then_nothing(work: Work) -> None:
         assert not changing(account.calls)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("work", WORKS, ids=ids)
 @pytest.mark.parametrize("code", ["AccessDenied", "Throttling"])
 def test_every_call_may_fail_once(work: Work, code: str) -> None:
@@ -113,6 +114,7 @@ def test_every_call_may_fail_once(work: Work, code: str) -> None:
             assert not work(account)["changed"]
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("work", WORKS, ids=ids)
 def test_what_vanishes_meanwhile(work: Work) -> None:
     """It copes or fails; the next run finds or makes one of each, and nothing is lost."""
@@ -130,6 +132,7 @@ def test_what_vanishes_meanwhile(work: Work) -> None:
             assert not work(account)["changed"]
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("work", WORKS, ids=ids)
 def test_a_run_that_was_cut_off_goes_on(work: Work) -> None:
     for number in changing(calls_of(work)):

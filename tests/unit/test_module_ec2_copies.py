@@ -277,6 +277,7 @@ def fresh(account: Cloud) -> None:
     account.calm()
 
 
+@pytest.mark.one_python
 def test_every_call_of_a_backup_fails_once(account: Cloud) -> None:
     calls = calls_of(back_up, history, account)
     tried = 0
@@ -302,6 +303,7 @@ def test_every_call_of_a_backup_fails_once(account: Cloud) -> None:
     print(f"{tried} faults in {len(calls)} calls: {calls}")
 
 
+@pytest.mark.one_python
 def test_a_backup_is_cut_off_at_every_change(account: Cloud) -> None:
     """The next run finishes it: no second snapshot."""
     calls = calls_of(back_up, history, account)
@@ -378,6 +380,7 @@ def images_are_whole(account: Cloud, before: dict[str, Any]) -> None:
     assert before["day4"] in backend().amis
 
 
+@pytest.mark.one_python
 def test_every_call_of_a_bake_fails_once(account: Cloud) -> None:
     calls = calls_of(bake, images_before, account)
     begun = calls.index("CreateImage") + 1
@@ -404,6 +407,7 @@ def test_every_call_of_a_bake_fails_once(account: Cloud) -> None:
     print(f"{tried} faults in {len(calls)} calls: {calls}")
 
 
+@pytest.mark.one_python
 def test_a_bake_is_cut_off_at_every_change(account: Cloud) -> None:
     """The next run finishes it: no second image, and no snapshot without its image."""
     calls = calls_of(bake, images_before, account)
@@ -535,6 +539,7 @@ def test_what_cannot_be_restored_is_refused(account: Cloud) -> None:
         step(account, "plan", snapshot=good)
 
 
+@pytest.mark.one_python
 def test_every_call_of_a_restore_fails_once(account: Cloud) -> None:
     """As the playbook does, a swap that failed is taken back; then the same command again does it."""
     calls = calls_of(restore, damaged, account)
@@ -566,6 +571,7 @@ def forth_and_back(account: Cloud) -> None:
         step(account, which)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("work", [restore, forth_and_back])
 def test_a_restore_is_cut_off_at_every_change(account: Cloud, work: Callable[[Cloud], Any]) -> None:
     """The same command again completes it, with the same new volume."""

@@ -317,6 +317,7 @@ def one_of_each(account: Cloud, instance: str, source: str, name: str) -> None:
     assert (len(volumes(account, name=name)), volumes(account, "dataset", name)) == (1, [])
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(("number", "call"), list(enumerate(CALLS, 1)))
 def test_every_call_fails_once(account: Cloud, number: int, call: str) -> None:
     source = snapshot(account)
@@ -331,6 +332,7 @@ def test_every_call_fails_once(account: Cloud, number: int, call: str) -> None:
         one_of_each(account, instance, source, name)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("number", changing(CALLS))
 def test_cut_off_after_every_change(account: Cloud, number: int) -> None:
     instance, source = launch(account), snapshot(account)
@@ -340,6 +342,7 @@ def test_cut_off_after_every_change(account: Cloud, number: int) -> None:
     one_of_each(account, instance, source, "demo")
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     "code", ["UnauthorizedOperation", "RequestLimitExceeded", "InvalidVolume.NotFound", "VolumeInUse"]
 )
@@ -363,6 +366,7 @@ def test_every_call_of_a_removal_fails_once(account: Cloud, number: int, code: s
     assert volumes(account) == volumes(account, "dataset") == []
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("number", [3, 4])
 def test_a_removal_that_is_cut_off(account: Cloud, number: int) -> None:
     instance, source = launch(account), snapshot(account)

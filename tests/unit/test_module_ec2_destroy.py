@@ -330,6 +330,7 @@ CALLS = calls_of_a_run()
 FAULTS = ["UnauthorizedOperation", "RequestLimitExceeded", "InternalError"]
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("number", range(1, len(CALLS) + 1), ids=lambda n: f"{n}-{CALLS[n - 1]}")
 def test_every_call_fails_once_and_the_next_run_finishes(account: Cloud, number: int) -> None:
     make()
@@ -347,6 +348,7 @@ def test_every_call_fails_once_and_the_next_run_finishes(account: Cloud, number:
     assert left() == {}
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("number", changing(CALLS), ids=lambda n: f"{n}-{CALLS[n - 1]}")
 def test_cut_off_after_every_change_and_run_again(account: Cloud, number: int) -> None:
     make()
@@ -359,6 +361,7 @@ def test_cut_off_after_every_change_and_run_again(account: Cloud, number: int) -
     assert left() == {}
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("number", changing(CALLS), ids=lambda n: f"{n}-{CALLS[n - 1]}")
 def test_what_vanished_meanwhile_is_no_failure(account: Cloud, number: int) -> None:
     """Somebody else removes the same things at the same time: the call says that there is no such thing."""

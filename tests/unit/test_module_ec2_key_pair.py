@@ -59,6 +59,7 @@ def test_somebody_elses_is_left_alone(account: Cloud) -> None:
     assert len(keys(account)) == 2
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("code", ["UnauthorizedOperation", "RequestLimitExceeded", "InvalidKeyPair.NotFound"])
 @pytest.mark.parametrize("number", range(1, 6))
 def test_every_call_refused(account: Cloud, code: str, number: int) -> None:
@@ -72,6 +73,7 @@ def test_every_call_refused(account: Cloud, code: str, number: int) -> None:
     assert keys(account) == [NEW]
 
 
+@pytest.mark.one_python
 def test_every_call_cut_off(account: Cloud) -> None:
     module.exchange(account.client(), OPTIONS, False)
     calls = list(account.calls)

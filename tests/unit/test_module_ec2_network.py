@@ -88,6 +88,7 @@ def test_two_addresses_of_one_server_are_refused() -> None:
         assert not addresses(account)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("code", [*TROUBLES, "AddressLimitExceeded", "InvalidAllocationID.NotFound"])
 def test_every_call_for_an_address_may_fail(code: str) -> None:
     with cloud() as account:
@@ -112,6 +113,7 @@ def test_every_call_for_an_address_may_fail(code: str) -> None:
                     address(account, instance, "absent" if state == "present" else "present")
 
 
+@pytest.mark.one_python
 def test_a_run_for_an_address_may_be_cut_off_anywhere() -> None:
     with cloud() as account:
         instance = launched(account)
@@ -258,6 +260,7 @@ def test_the_name_of_another_server_is_refused() -> None:
         assert records(account, zone) == {"lab.example.org. A": ["203.0.113.9"], **OURS}
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("code", ["AccessDenied", "Throttling", "PriorRequestNotComplete", "NoSuchHostedZone"])
 def test_every_call_for_a_name_may_fail(code: str) -> None:
     with cloud() as account:
@@ -280,6 +283,7 @@ def test_every_call_for_a_name_may_fail(code: str) -> None:
                 assert len(records(account, zone)) == (2 if state == "present" else 0)
 
 
+@pytest.mark.one_python
 def test_a_run_for_a_name_may_be_cut_off() -> None:
     with cloud() as account:
         (zone,) = zones(account, "example.org")

@@ -120,6 +120,7 @@ def test_no_server_and_two(account: Cloud) -> None:
         ec2_power.find(ec2, PROJECT, "")
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("code", [*ERRORS, "InsufficientInstanceCapacity"])
 @pytest.mark.parametrize("state", ["stopped", "running"])
 def test_power_at_every_fault_fails_with_words_and_converges(account: Cloud, state: str, code: str) -> None:
@@ -272,6 +273,7 @@ def turns(account: Cloud, ec2: Any, state: str) -> Iterator[tuple[int, str, str,
         yield number, call, name, one
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("code", [ERRORS[0], ERRORS[2], "InsufficientInstanceCapacity"])
 @pytest.mark.parametrize("state", ["running", "stopped"])
 def test_resize_at_every_fault_ends_on_a_type_and_as_it_was(account: Cloud, state: str, code: str) -> None:
@@ -308,6 +310,7 @@ def test_resize_when_the_way_back_has_no_room_either(account: Cloud, monkeypatch
     assert looks(ec2, one) == ("running", NEW, False)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("state", ["running", "stopped"])
 def test_resize_cut_off_anywhere_is_finished_by_the_next(account: Cloud, state: str) -> None:
     ec2 = account.client()
@@ -320,6 +323,7 @@ def test_resize_cut_off_anywhere_is_finished_by_the_next(account: Cloud, state: 
         assert looks(ec2, one) == (state, NEW, False), call
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("state", ["stopped", "running"])
 def test_a_resize_cut_off_and_then_stopped_or_started_by_a_person(account: Cloud, state: str) -> None:
     ec2 = account.client()
@@ -481,6 +485,7 @@ def rounds(account: Cloud, what: str) -> Iterator[tuple[int, str, Callable[[Clou
         yield number, project, working(what, project)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     "code", ["AccessDeniedException", "ThrottlingException", "ResourceNotFoundException", "InternalServerException"]
 )
@@ -501,6 +506,7 @@ def test_return_at_every_fault_fails_with_words_and_converges(account: Cloud, wh
         assert len(schedules(account, project)) == (3 if what in ("first", "moved") else 0)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("what", ["first", "moved", "sooner", "absent", "forget"])
 def test_return_cut_off_anywhere_converges(account: Cloud, what: str) -> None:
     for number, project, work in rounds(account, what):

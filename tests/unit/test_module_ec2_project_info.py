@@ -241,6 +241,7 @@ def with_fault(furnished: Any, number: int, code: str) -> dict[str, Any]:
     return Survey(client, "nb", "").run()
 
 
+@pytest.mark.one_python
 def test_every_call_denied(furnished: Any) -> None:
     whole = with_fault(furnished, 0, "")
     for number, call in enumerate(furnished[2], 1):
@@ -256,6 +257,7 @@ def test_every_call_denied(furnished: Any) -> None:
             assert len(result["found"][kind]) == len(whole["found"][kind]), (call, kind)
 
 
+@pytest.mark.one_python
 def test_every_call_throttled(furnished: Any) -> None:
     for number, call in enumerate(furnished[2], 1):
         with pytest.raises(aws.ClientError, match=f"RequestLimitExceeded.*{call}"):
@@ -263,6 +265,7 @@ def test_every_call_throttled(furnished: Any) -> None:
     assert with_fault(furnished, 0, "")["denied"] == []
 
 
+@pytest.mark.one_python
 def test_what_vanishes_between_two_questions(furnished: Any) -> None:
     about_one = {"GetRole", "GetInstanceProfile", "ListTagsForResource"}
     numbers = [number for number, call in enumerate(furnished[2], 1) if call in about_one]
