@@ -30,7 +30,9 @@ PYTHON = sys.executable
 HEARTBEAT = 20  # seconds between two lines that say what is running
 LIMIT = 50 * 60  # seconds after which a part is taken for hanging
 # Scenarios that take twice as long as others start first.
-LONG = {"autostop", "cut_off", "docker", "ec2_provision", "jupyter_tls", "postgres"}
+LONG = {"cut_off", "docker", "ec2_provision", "jupyter_tls", "postgres"}
+# Scenarios that mostly wait for time to pass: they take no place from others.
+WAITING = {"autostop"}
 TAIL = 40  # lines of the log of a part that failed
 REASON = 700  # characters of the reason why a test failed
 
@@ -44,6 +46,7 @@ class Part:
     junit: list[str] = field(default_factory=list)  # results in reports/ to count
     counts: bool = True  # itself counts as one, beside its junit results
     needs: str = ""  # a part that has to be done before
+    waits: bool = False  # mostly, so that it runs beside as many others as there may be
     cleanup: list[str] = field(default_factory=list)  # removes what an interrupted run leaves
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -114,6 +117,7 @@ def all_parts() -> list[Part]:
             [["molecule", "test", "-s", name]],
             junit=[f"molecule-{name}.xml"],
             needs="images",
+            waits=name in WAITING,
             cleanup=["molecule", "destroy", "-s", name],
         )
         for name in sorted(scenarios(), key=lambda name: name not in LONG)
@@ -272,11 +276,8 @@ def run(parts: list[Part], environment: dict[str, str], slots: int) -> None:
             check_on(part, environment)
         for part in waiting:
             before = by_name.get(part.needs)
-            if (
-                part.process
-                or (before and not before.done)
-                or sum(p.process is not None and not p.done for p in parts) >= slots
-            ):
+            busy = sum(p.process is not None and not p.done and not p.waits for p in parts)
+            if part.process or (before and not before.done) or (busy >= slots and not part.waits):
                 continue
             if before and before.failed:
                 part.log.write_text(f"Not run, because {before.name} failed.\n", encoding="utf-8")
