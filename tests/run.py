@@ -276,8 +276,8 @@ def run(parts: list[Part], environment: dict[str, str], slots: int) -> None:
             check_on(part, environment)
         for part in waiting:
             before = by_name.get(part.needs)
-            busy = sum(p.process is not None and not p.done and not p.waits for p in parts)
-            if part.process or (before and not before.done) or (busy >= slots and not part.waits):
+            taken = sum(p.process is not None and not p.done and not p.waits for p in parts)
+            if part.process or (before and not before.done) or (taken >= slots and not part.waits):
                 continue
             if before and before.failed:
                 part.log.write_text(f"Not run, because {before.name} failed.\n", encoding="utf-8")

@@ -49,6 +49,14 @@ def test_counts(
     assert (part.passed, part.failed) == expected
 
 
+def test_what_mostly_waits_takes_no_place(run: ModuleType) -> None:
+    parts = [run.Part(name, [["sleep", "1"]]) for name in ("first", "second")]
+    parts.append(run.Part("idle", [["sleep", "1"]], waits=True))
+    run.run(parts, {"PATH": "/usr/bin:/bin"}, slots=1)
+    first, second, idle = (part.started for part in parts)
+    assert idle < second and second >= first + 1
+
+
 def test_all_that_is_run_and_the_closing_line(run: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     parts = [
         run.Part("first", [["true"], ["sh", "-c", "echo second command"]]),
