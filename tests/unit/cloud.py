@@ -19,6 +19,8 @@ import botocore.exceptions as aws
 import pytest
 from botocore.config import Config
 from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
 
 REGION = "us-west-2"
 READS = ("Describe", "Get", "Head", "List")
@@ -86,14 +88,18 @@ def new_client(service: str, region: str) -> Any:
 
 
 @contextmanager
-def cloud() -> Iterator[Cloud]:
-    """A fresh account."""
-    with pytest.MonkeyPatch.context() as patch, mock_aws():
+def cloud(images: bool = True) -> Iterator[Cloud]:
+    """A fresh account, with the thousand public images that moto has or without: a survey of snapshots goes through each of theirs."""
+    with pytest.MonkeyPatch.context() as patch:
         # A shell that speaks to a lab would have these calls go there.
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
-        account = Cloud()
-        yield account
-        account.give_back()
+        patch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", str(images).lower())
+        with mock_aws():
+            # Whatever an earlier test has left.
+            ec2_backends[DEFAULT_ACCOUNT_ID][REGION].reset()
+            account = Cloud()
+            yield account
+            account.give_back()
 
 
 def changing(calls: list[str]) -> list[int]:

@@ -68,9 +68,6 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     )
     monkeypatch.setattr(amis.Ami, "block_device_mappings", disks)
     with cloud() as made:
-        # moto may hand out the account of an earlier test, which had no images.
-        if not backend().amis:
-            backend()._load_amis()
         # Of the public images one is enough, and to look through the snapshots of a thousand takes long.
         for image in list(backend().amis)[1:]:
             del backend().amis[image]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import botocore.exceptions as aws
@@ -18,18 +17,10 @@ PROJECT = "notebooks"
 ACCOUNT = "123456789012"
 
 
-@contextmanager
-def small() -> Iterator[Cloud]:
-    """A fresh account without the thousand public images, each with a snapshot, that every survey would go through."""
-    with pytest.MonkeyPatch.context() as patch, cloud() as fresh:
-        patch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-        yield fresh
-
-
 @pytest.fixture
 def account() -> Iterator[Cloud]:
-    """Such an account."""
-    with small() as fresh:
+    """A fresh account."""
+    with cloud(images=False) as fresh:
         yield fresh
 
 
@@ -319,7 +310,7 @@ def test_a_data_volume_that_another_server_uses_is_not_deleted(account: Cloud) -
 
 def calls_of_a_run() -> list[str]:
     """The calls of a run that nothing disturbs."""
-    with small() as account:
+    with cloud(images=False) as account:
         make()
         account.calm()
         run(account, options(**ALL))
