@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 import websocket
+
+from tests.e2e import notebooks
 
 
 @dataclass
@@ -57,36 +60,27 @@ class Server:
         assert answer.status_code == 302, answer.text
         return session
 
-    def compute(self, session: requests.Session, kernel: str, code: str) -> dict[str, Any]:
-        """Run code in a new kernel over the websocket, as JupyterLab does, and return the JSON that it prints."""
-        answer = session.post(f"{self.url}/api/kernels", json={"name": kernel}, timeout=30)
-        assert answer.status_code == 201, answer.text
-        path = f"{self.url}/api/kernels/{answer.json()['id']}"
+    def connect(self, session: requests.Session, path: str) -> websocket.WebSocket:
+        """Open a websocket as the session's browser does."""
         cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
-        channel = websocket.create_connection(
-            path.replace("https", "wss") + "/channels", cookie=cookies, sslopt={"ca_certs": str(self.ca)}, timeout=60
+        return websocket.create_connection(
+            self.url.replace("https", "wss") + path, cookie=cookies, sslopt={"ca_certs": str(self.ca)}, timeout=60
         )
+
+    @contextmanager
+    def kernel(self, session: requests.Session, name: str) -> Iterator[tuple[str, websocket.WebSocket]]:
+        """A new kernel: its id, and a channel to it as JupyterLab has one."""
+        answer = session.post(f"{self.url}/api/kernels", json={"name": name}, timeout=30)
+        assert answer.status_code == 201, answer.text
+        path = f"/api/kernels/{answer.json()['id']}"
         try:
-            return execute(channel, code)
+            with closing(self.connect(session, f"{path}/channels")) as channel:
+                yield answer.json()["id"], channel
         finally:
-            channel.close()
-            session.delete(path, timeout=30)
+            session.delete(self.url + path, timeout=30)
 
-
-def execute(channel: websocket.WebSocket, code: str) -> dict[str, Any]:
-    """Run code in the kernel of a channel, and return the JSON that it prints."""
-    identity = {"msg_id": uuid.uuid4().hex, "session": uuid.uuid4().hex, "username": "", "version": "5.3"}
-    header = {**identity, "msg_type": "execute_request"}
-    content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-    channel.send(
-        json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content})
-    )
-    printed = ""
-    while True:
-        message = json.loads(channel.recv())
-        if message["parent_header"].get("msg_id") != header["msg_id"]:
-            continue
-        assert message["msg_type"] != "error", message["content"]
-        printed += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
-        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-            return dict(json.loads(printed))
+    def compute(self, session: requests.Session, kernel: str, code: str) -> dict[str, Any]:
+        """Run code in a new kernel, and return the JSON that it prints."""
+        with self.kernel(session, kernel) as (_, channel):
+            said = notebooks.execute(channel, code)
+        return dict(json.loads("".join(output["text"] for output in said if output["output_type"] == "stream")))

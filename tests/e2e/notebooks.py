@@ -80,13 +80,19 @@ def kernel_channel(server: probe.Server, kernel_id: str) -> Iterator[Any]:
         yield channel
 
 
-def execute(channel: Any, code: str) -> list[dict[str, Any]]:
-    """Run a cell and return its outputs as a notebook keeps them."""
+def begin(channel: Any, code: str) -> str:
+    """Have a kernel run a cell; return the id of the request."""
     message_id = uuid.uuid4().hex
     header = {"msg_id": message_id, "msg_type": "execute_request", "session": message_id, "version": "5.3"}
     content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
     message = {"header": header | {"username": "e2e", "date": ""}, "parent_header": {}, "metadata": {}}
     channel.send(json.dumps(message | {"content": content, "channel": "shell"}))
+    return message_id
+
+
+def execute(channel: Any, code: str) -> list[dict[str, Any]]:
+    """Run a cell and return its outputs as a notebook keeps them."""
+    message_id = begin(channel, code)
     outputs: list[dict[str, Any]] = []
     waiting_for = {"reply", "idle"}
     while waiting_for:

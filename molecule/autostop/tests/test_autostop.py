@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 import requests
-import websocket
+
+from tests.e2e import notebooks
+from tests.notebook_server import Server
 
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 CA = EPHEMERAL / "ca/ca.crt"
@@ -206,54 +208,24 @@ def test_one_command_puts_it_off(quick: Any) -> None:
 class Jupyter:
     """JupyterLab, as a browser uses it."""
 
-    def __init__(self, name: str, address: str) -> None:
-        self.url, self.session = f"https://{address}", requests.Session()
-        self.session.trust_env, self.session.verify = False, str(CA)
-        self.session.get(f"{self.url}/login", timeout=20)
-        xsrf = str(self.session.cookies["_xsrf"])
-        self.session.headers["X-XSRFToken"] = xsrf
-        password = (EPHEMERAL / name / "jupyter_password").read_text()
-        answer = self.session.post(
-            f"{self.url}/login", data={"password": password, "_xsrf": xsrf}, allow_redirects=False, timeout=20
-        )
-        assert answer.status_code == 302, answer.text
-
-    def cookies(self) -> str:
-        return "; ".join(f"{name}={value}" for name, value in self.session.cookies.items())
+    def __init__(self, server: Server) -> None:
+        self.server, self.url, self.session = server, server.url, server.entered()
 
     def connect(self, path: str) -> Any:
-        return websocket.create_connection(
-            self.url.replace("https", "wss") + path, cookie=self.cookies(), sslopt={"ca_certs": str(CA)}, timeout=60
-        )
+        return self.server.connect(self.session, path)
 
     @contextmanager
     def kernel(self, code: str) -> Iterator[str]:
         """A kernel that executes this."""
-        answer = self.session.post(f"{self.url}/api/kernels", json={"name": "probe"}, timeout=30)
-        identity = answer.json()["id"]
-        channel = self.connect(f"/api/kernels/{identity}/channels")
-        header = {
-            "msg_id": uuid.uuid4().hex,
-            "msg_type": "execute_request",
-            "session": "s",
-            "username": "",
-            "version": "5.3",
-        }
-        content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
-        channel.send(
-            json.dumps({"channel": "shell", "header": header, "parent_header": {}, "metadata": {}, "content": content})
-        )
-        try:
+        with self.server.kernel(self.session, "probe") as (identity, channel):
+            notebooks.begin(channel, code)
             yield identity
-        finally:
-            channel.close()
-            self.session.delete(f"{self.url}/api/kernels/{identity}", timeout=30)
 
 
 @pytest.fixture(scope="module")
 def jupyter(host: Any) -> Jupyter:
     variables = host.ansible.get_variables()
-    return Jupyter(variables["inventory_hostname"], variables["ansible_host"])
+    return Jupyter(Server(variables["inventory_hostname"], variables["ansible_host"], EPHEMERAL))
 
 
 def test_cell_that_runs_long_and_computes_nothing_keeps_it_on(quick: Any, jupyter: Jupyter) -> None:
