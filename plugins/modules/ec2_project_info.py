@@ -39,7 +39,7 @@ found:
       name or attached)."
     - "Further: instances type, public_ip, private_ip, launched, stopped, spot, key_name, profile, root_device, volumes; volumes type,
       attached_to, device, root, iops, throughput, deleted_with_instance, snapshot_id, encrypted; snapshots volume_id; images
-      snapshots; addresses ip, attached_to, association_id; network_interfaces attached_to, vpc_id; security_groups, subnets,
+      snapshots; addresses ip, attached_to; network_interfaces attached_to, vpc_id; security_groups, subnets,
       internet_gateways and route_tables vpc_id; schedules group, arn; spot_requests attached_to; roles and instance_profiles path,
       arn; buckets, tables and others arn, type."
   type: dict
@@ -193,7 +193,6 @@ def further(kind: str, thing: dict[str, Any]) -> dict[str, Any]:
         return {
             "ip": thing.get("PublicIp", ""),
             "attached_to": thing.get("InstanceId", "") or thing.get("NetworkInterfaceId", "") or "",
-            "association_id": thing.get("AssociationId", ""),
         }
     if kind == "network_interfaces":
         return {"attached_to": thing.get("Attachment", {}).get("InstanceId", ""), "vpc_id": thing.get("VpcId", "")}
