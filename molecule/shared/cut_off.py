@@ -32,10 +32,8 @@ def apply(playbook: str, limit: str, cut: dict[str, str]) -> tuple[int, str]:
     """Run the playbook once in a process group of its own; return its exit code and what it said."""
     environment = os.environ | cut
     if cut:
-        folders = [
-            f"{ROOT}/plugins/callback:{ROOT}/tests/plugins/callback",
-            os.environ.get("ANSIBLE_CALLBACK_PLUGINS", ""),
-        ]
+        own = [str(ROOT / folder) for folder in ("plugins/callback", "tests/plugins/callback")]
+        folders = [*own, os.environ.get("ANSIBLE_CALLBACK_PLUGINS", "")]
         environment["ANSIBLE_CALLBACK_PLUGINS"] = ":".join(filter(None, folders))
         environment["ANSIBLE_CALLBACKS_ENABLED"] = "preload,cut_off"
     program = shutil.which("ansible-playbook") or str(Path(sys.executable).parent / "ansible-playbook")

@@ -229,9 +229,7 @@ def server_row(
     """All that is to be said of one server."""
     local, month = local_prices(prices, region), Month(now)
     everything = costs([thing for some in things.values() for thing in some], prices, region)
-    priced: dict[str, list[dict[str, Any]]] = {}
-    for thing in everything:
-        priced.setdefault(thing["kind"], []).append(thing)
+    priced = {kind: [thing for thing in everything if thing["kind"] == kind] for kind in things}
     instances = priced.get("instances", [])
     instance = instances[0] if instances else {}
     record, answer = known.get("record") or {}, said(known.get("look"))

@@ -19,7 +19,6 @@ import botocore.exceptions as aws
 import pytest
 from botocore.config import Config
 from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 
 REGION = "us-west-2"
@@ -95,8 +94,8 @@ def cloud(images: bool = True) -> Iterator[Cloud]:
         patch.delenv("AWS_ENDPOINT_URL", raising=False)
         patch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", str(images).lower())
         with mock_aws():
-            # Whatever an earlier test has left.
-            ec2_backends[DEFAULT_ACCOUNT_ID][REGION].reset()
+            # Whatever an earlier test has left; what is asked for is made anew.
+            ec2_backends.clear()
             account = Cloud()
             yield account
             account.give_back()
