@@ -1,7 +1,7 @@
 # What a person types; `make` alone lists it. Each target is one line, what it does is in scripts/.
 export VENV ?= .venv
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test lint unit molecule bench smoke lock docs clean
+.PHONY: help setup demo demo-down check fix test lint unit molecule bench smoke lock docs clean
 
 help:      ## This list
 	@sed -n 's/^\([a-z-]*\): *## /  make \1|/p' Makefile | column -t -s '|'
@@ -15,14 +15,20 @@ demo:      ## A server in the lab, without an AWS account
 demo-down: ## Take the demo and the lab away
 	@scripts/demo-down
 
-test:      ## Everything: lint, unit tests, each role in containers, the whole site and a browser
-	@scripts/test
+check:     ## For every day, a minute: linters, on what changed where they are slow, and the quick unit tests
+	@scripts/test --check
 
-lint:      ## Style and types, under a minute
+fix:       ## Formats the Python and writes the generated tables
+	@scripts/fix
+
+test:      ## The gate, half an hour on two cores; ALL=1: everything, an hour; SLICE=N: the gate and one slice of the rest
+	@scripts/test $(if $(ALL),--all,$(if $(SLICE),--slice $(SLICE)))
+
+lint:      ## Style and types of everything, some minutes
 	@scripts/test --only lint
 
-unit:      ## Unit tests, some minutes
-	@scripts/test --only unit
+unit:      ## All unit tests, some minutes; those with a word in their name: make unit K=price
+	@scripts/setup dev && $(VENV)/bin/python -m pytest tests/unit -nauto --dist=worksteal -k "$(K)" --cov=plugins --cov-report=term
 
 molecule:  ## One role in containers: make molecule SCENARIO=base
 	@scripts/test --only molecule:$(SCENARIO)
@@ -40,4 +46,4 @@ lock:      ## Pin every dependency anew (UPGRADE=1: at its newest release)
 	@scripts/lock
 
 clean:     ## Caches, reports and virtual environments; servers and their keys stay
-	@rm -rf .venv .venv-other .cache .ansible .mypy_cache .pytest_cache .ruff_cache reports
+	@rm -rf .venv .venv-3.* .cache .ansible .mypy_cache .pytest_cache .ruff_cache .coverage reports

@@ -46,8 +46,9 @@ places() {
         printf '%s\n' "$candidate"
     done
 }
-# Only running it shows whether it works and can make environments (Debian packs that separately).
-is_suitable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
+# Only running it shows whether it works. ansible-core 2.21 needs 3.12; the lock was made for versions up to 3.14.
+PYTHONS="3.14 3.13 3.12"
+is_suitable() { "$1" -c 'import sys; sys.exit(not (3, 12) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
 version() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }
 # find_python 3.14 3.13 ...: the first of these versions that can be used.
 find_python() {
@@ -60,4 +61,29 @@ find_python() {
         done
     done
     return 1
+}
+
+# use_uv: sets UV to the locked uv, which any Python from 3.9 on may have installed, and hands it what pip is told.
+use_uv() {
+    uv_home=.cache/uv
+    UV=$PWD/$uv_home/bin/uv
+    if ! { [ -f "$uv_home/installed" ] && cmp -s "$uv_home/installed" requirements/uv.txt && "$UV" --version >/dev/null 2>&1; }; then
+        uv_python=${PYTHON:-}
+        # shellcheck disable=SC2086 # several words
+        for candidate in $(find_python $PYTHONS) /usr/bin/python3 "$(command -v python3 || printf none)"; do
+            [ -n "$uv_python" ] || ! "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || uv_python=$candidate
+        done
+        if [ -z "$uv_python" ]; then
+            can_install || die "No Python that can make virtual environments was found: install one (Debian, Ubuntu: sudo apt install python3-venv) and run this again."
+            install_packages python3-venv ca-certificates
+            uv_python=/usr/bin/python3
+        fi
+        rm -rf "$uv_home"
+        "$uv_python" -m venv "$uv_home"
+        patiently "installing uv" "$uv_home/bin/python" -m pip install -qq --no-compile --disable-pip-version-check --require-hashes -r requirements/uv.txt ||
+            die "uv could not be installed: pip's message above says why. Run this again when it is mended."
+        cp requirements/uv.txt "$uv_home/installed"
+    fi
+    settings=$("$uv_home/bin/python" scripts/uv_settings.py)
+    eval "$settings"
 }

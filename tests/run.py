@@ -1,164 +1,80 @@
 #!/usr/bin/env python3
 """Everything that `make test` runs, side by side where it can be, and where the time went.
 
-  tests/run.py                              everything
-  tests/run.py --only lint,unit             some of it
-  tests/run.py --only molecule:base         one of a group
+  python -m tests.run                       the gate
+  python -m tests.run --slice 3             the gate, and one slice of the rest (any number: what is left over counts)
+  python -m tests.run --all                 the gate and all slices
+  python -m tests.run --check               the linters and the quick unit tests
+  python -m tests.run --only lint,unit      some parts
+  python -m tests.run --only molecule:base  one of a group
 
-The log of each part is reports/<part>.log. The last line is `N passed, N failed`: tests, plus one for each scenario and
-each step of lint. A test that was skipped has shown nothing and counts as failed.
+What is quick runs first, and nothing else starts when it fails. The log of each part is reports/<part>.log. The last line
+is `N passed, N failed`: tests, plus one for each scenario and each step of lint. A test that was skipped has shown nothing
+and counts as failed; so does a part that was not done at the deadline.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
-ROOT = Path(__file__).resolve().parent.parent
-REPORTS = ROOT / "reports"
-BIN = Path(sys.executable).parent
-PYTHON = sys.executable
-HEARTBEAT = 20  # seconds between two lines that say what is running
-LIMIT = 50 * 60  # seconds after which a part is taken for hanging
-# Scenarios that take twice as long as others start first.
-LONG = {"cut_off", "docker", "ec2_provision", "jupyter_tls", "postgres"}
-# Scenarios that mostly wait for time to pass: they take no place from others.
-WAITING = {"autostop"}
+from tests import cpu
+from tests.parts import PYTHON, REPORTS, ROOT, Part, all_parts, daily
+
+BIN = Path(PYTHON).parent
+LAST = ROOT / ".cache" / "test-seconds.json"  # how long each part took the last time
+HEARTBEAT = 30  # seconds between two lines that say what is running
+LOOK = 5  # seconds between two looks at the CPU seconds of containers
+DEADLINE = 85 * 60  # seconds after which what still runs is ended
 TAIL = 40  # lines of the log of a part that failed
 REASON = 700  # characters of the reason why a test failed
-
-
-@dataclass
-class Part:
-    """Something to run, and how to count what it found."""
-
-    name: str
-    commands: list[list[str]]
-    junit: list[str] = field(default_factory=list)  # results in reports/ to count
-    counts: bool = True  # itself counts as one, beside its junit results
-    needs: str = ""  # a part that has to be done before
-    waits: bool = False  # mostly, so that it runs beside as many others as there may be
-    cleanup: list[str] = field(default_factory=list)  # removes what an interrupted run leaves
-    environment: dict[str, str] = field(default_factory=dict)
-
-    passed: int = 0
-    failed: int = 0
-    reasons: list[str] = field(default_factory=list)  # why, for each test that did not pass
-    started: float = 0.0
-    seconds: float = 0.0
-    process: subprocess.Popen[bytes] | None = None
-    done: bool = False
-
-    @property
-    def log(self) -> Path:
-        """Where its output goes."""
-        return REPORTS / f"{self.name.replace(':', '-')}.log"
-
-
-def pytest(name: str, folder: str, *arguments: str, **more: Any) -> Part:
-    """Return a part that runs the tests in a folder."""
-    junit = f"{name.replace(':', '-')}.xml"
-    command = [PYTHON, "-m", "pytest", folder, "--color=no", f"--junit-xml=reports/{junit}", *arguments]
-    return Part(name, [command], junit=[junit], counts=False, **more)
-
-
-def lives() -> list[Part]:
-    """Return the tests of a server's life in two halves, each with a server in a lab of its own."""
-    files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/life/test_*.py"))
-    halves = {"life:1": files[: len(files) // 2], "life:2": files[len(files) // 2 :]}
-    labs = {"life:1": "life:5057:198.19.64.0/24", "life:2": "later:5058:198.19.65.0/24"}
-    return [
-        pytest(name, half[0], *half[1:], needs="images", environment={"LIFE_LAB": labs[name]})
-        for name, half in halves.items()
-    ]
-
-
-def shell_scripts() -> list[str]:
-    """Return the project's shell scripts, found by their first line."""
-    candidates = [*ROOT.glob("scripts/*"), *ROOT.glob(".ci/*"), *ROOT.glob("bin/*")]
-    marks = (b"#!/bin/sh", b"#!/usr/bin/env bash", b"# shellcheck")
-    return sorted(str(path.relative_to(ROOT)) for path in candidates if path.is_file() and is_marked(path, marks))
-
-
-def is_marked(path: Path, marks: tuple[bytes, ...]) -> bool:
-    """Tell whether a file begins with one of the marks."""
-    with path.open("rb") as file:
-        return file.read(40).startswith(marks)
-
-
-def scenarios() -> list[str]:
-    """Return the names of all Molecule scenarios."""
-    return sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
-
-
-def all_parts() -> list[Part]:
-    """Return everything, what takes longest first so that it does not end last."""
-    lint = {
-        "ansible": ["ansible-lint", "--nocolor", "--offline"],
-        "yaml": ["yamllint", "--strict", "."],
-        "ruff": ["ruff", "check", "."],
-        "format": ["ruff", "format", "--check", "."],
-        "types": ["mypy", "."],
-        "shell": ["shellcheck", *shell_scripts()],
-        "roles": [PYTHON, "scripts/check_roles.py"],
-    }
-    molecule = [
-        Part(
-            f"molecule:{name}",
-            [["molecule", "test", "-s", name]],
-            junit=[f"molecule-{name}.xml"],
-            needs="images",
-            waits=name in WAITING,
-            cleanup=["molecule", "destroy", "-s", name],
-        )
-        for name in sorted(scenarios(), key=lambda name: name not in LONG)
-    ]
-    return [
-        Part("images", [[PYTHON, "-m", "lab", "image", release] for release in ("13", "12")], counts=False),
-        *[Part(f"lint:{name}", [command]) for name, command in lint.items()],
-        pytest("unit", "tests/unit", "-nauto", "--dist=worksteal"),
-        pytest("e2e", "tests/e2e", needs="images"),
-        *lives(),
-        *molecule,
-        Part("other-python", [["scripts/other-python"]], junit=["other-python.xml"], needs="images"),
-        pytest("refusals", "tests/refusals", "-n2", "--dist=worksteal", needs="images"),
-        pytest("policies", "tests/policies", needs="images"),
-    ]
+OVER = 1.25  # times the budget that is named at the end: machines differ
 
 
 def chosen(parts: list[Part], only: str) -> list[Part]:
-    """Return the parts that were asked for, and what they need."""
-    if not only:
-        return parts
+    """Return the parts that were asked for by name or group, and what they need."""
     wanted = [name.rstrip(":") for name in only.split(",")]
-    found = [part for part in parts if part.name in wanted or part.name.split(":")[0] in wanted]
     known = {part.name for part in parts} | {part.name.split(":")[0] for part in parts}
     unknown = [name for name in wanted if name not in known]
     if unknown:
         sys.exit(f"There is no part {', '.join(unknown)}; there are: {', '.join(sorted(known))}.")
-    needed = {part.needs for part in found}
-    return [part for part in parts if part in found or part.name in needed]
+    return with_needs(parts, [part for part in parts if part.name in wanted or part.name.split(":")[0] in wanted])
+
+
+def with_needs(parts: list[Part], found: list[Part]) -> list[Part]:
+    """Return these parts and what they need."""
+    needed = {name for part in found for name in part.needs}
+    more = [part for part in parts if part.name in needed and part not in found]
+    return [part for part in parts if part in with_needs(parts, found + more)] if more else found
+
+
+def of_slices(parts: list[Part], number: int | None) -> list[Part]:
+    """Return the gate, with one slice of the rest if there is a number: slices are taken in turn."""
+    last = max((part.slice for part in parts), default=0)
+    taken = {0} if number is None or not last else {0, number % last + 1}
+    found = [part for part in parts if part.slice in taken and not part.name.startswith("image:")]
+    return with_needs(parts, found)
 
 
 def prepare(parts: list[Part]) -> dict[str, str]:
     """Find the container engine and install system packages, if a part needs them. Return new environment variables."""
     environment = {}
-    if any(part.needs == "images" for part in parts):
+    if any(part.needs for part in parts):
         engine = subprocess.run(["scripts/engine"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
         if engine.returncode:
             sys.exit(engine.returncode)
         environment["DOCKER_HOST"] = engine.stdout.strip().partition("=")[2]
-    if any(part.name == "e2e" for part in parts):
-        packages = subprocess.run(["scripts/system-packages", "install"], cwd=ROOT, check=False)
+    if programs := sorted({program for part in parts for program in part.programs}):
+        packages = subprocess.run(["scripts/system-packages", "install", *programs], cwd=ROOT, check=False)
         if packages.returncode:
             sys.exit(packages.returncode)
     return environment
@@ -169,8 +85,7 @@ def start(part: Part, environment: dict[str, str]) -> None:
     for name in part.junit:
         (REPORTS / name).unlink(missing_ok=True)
     part.started = time.monotonic()
-    output = part.log.open("wb")
-    start_next(part, environment, output)
+    start_next(part, environment, part.log.open("wb"))
 
 
 def start_next(part: Part, environment: dict[str, str], output: IO[bytes]) -> None:
@@ -227,16 +142,24 @@ def finish(part: Part, code: int) -> None:
     elif not good and (part.counts or not part.failed):
         part.failed += 1
     if part.failed:
-        print(f"FAILED {part.name} after {part.seconds:.0f} s; {part.log.relative_to(ROOT)}:", flush=True)
+        print(f"FAILED {part.name} after {part.seconds:.0f} s; {part.log}:", flush=True)
         lines = part.log.read_text(encoding="utf-8", errors="replace").splitlines() if part.log.exists() else []
         print("\n".join(f"  | {line}" for line in part.reasons or lines[-TAIL:]), flush=True)
     else:
         print(f"ok     {part.name} in {part.seconds:.0f} s", flush=True)
 
 
+def give_up(part: Part, why: str) -> None:
+    """Count a part as failed that was not run, or not to its end."""
+    with part.log.open("ab" if part.started else "wb") as output:
+        output.write(f"\n{why}\n".encode())
+    finish(part, 1)
+    part.reasons.append(why)
+
+
 def stop(part: Part, number: signal.Signals) -> None:
     """Send a signal to everything that a part started."""
-    if part.process and part.process.poll() is None:
+    if part.process and part.process.returncode is None:
         os.killpg(part.process.pid, number)
 
 
@@ -249,80 +172,120 @@ def clean_up(part: Part, environment: dict[str, str]) -> None:
             )
 
 
+def end(running: list[Part], environment: dict[str, str], patience: float = 60) -> None:
+    """End parts, first kindly, and remove what they would leave behind."""
+    for part in running:
+        stop(part, signal.SIGINT)
+    until = time.monotonic() + patience
+    while time.monotonic() < until and any(part.process and cpu.reap(part.process)[0] is None for part in running):
+        time.sleep(0.2)
+    for part in running:
+        stop(part, signal.SIGKILL)
+        clean_up(part, environment)
+
+
 def check_on(part: Part, environment: dict[str, str]) -> None:
-    """Look whether a running part has ended, or hangs."""
+    """Look whether a running part has ended."""
     if part.process is None:
         return
-    code = part.process.poll()
-    if code is None and time.monotonic() - part.started > LIMIT:
-        stop(part, signal.SIGKILL)
-        with part.log.open("ab") as output:
-            output.write(f"\nStopped: it was not done after {LIMIT} s.\n".encode())
-        code = part.process.wait() or 1
-        clean_up(part, environment)
+    code, seconds = cpu.reap(part.process)
+    part.cpu += seconds
     if code == 0 and part.commands:
         start_next(part, environment, part.log.open("ab"))
     elif code is not None:
         finish(part, code)
 
 
-def run(parts: list[Part], environment: dict[str, str], slots: int) -> None:
-    """Run all parts, some side by side, and say now and then which are running."""
+def last_figures() -> dict[str, float]:
+    """Return how long each part took the last time on this machine."""
+    return dict(json.loads(LAST.read_text())) if LAST.exists() else {}
+
+
+def in_order(parts: list[Part]) -> list[Part]:
+    """Return parts in the order in which they start: what is quick, what others need, then what takes longest."""
+    figures = last_figures()
+    needed = {name for part in parts for name in part.needs}
+
+    def rank(part: Part) -> tuple[bool, bool, float]:
+        return not part.quick, part.name not in needed, -figures.get(part.name, part.budget)
+
+    return sorted(parts, key=rank)
+
+
+def start_what_can(parts: list[Part], environment: dict[str, str], slots: int) -> None:
+    """Start, in this order, each part that has what it needs and for which there is a core."""
     by_name = {part.name: part for part in parts}
-    spoke = time.monotonic()
-    while waiting := [part for part in parts if not part.done]:
-        running = [part for part in waiting if part.process]
-        for part in running:
-            check_on(part, environment)
-        for part in waiting:
-            before = by_name.get(part.needs)
-            taken = sum(p.process is not None and not p.done and not p.waits for p in parts)
-            if part.process or (before and not before.done) or (taken >= slots and not part.waits):
-                continue
-            if before and before.failed:
-                part.log.write_text(f"Not run, because {before.name} failed.\n", encoding="utf-8")
-                finish(part, 1)
-            else:
+    hurry = [part for part in parts if part.quick and not part.done]
+    broken = [part.name for part in parts if part.quick and part.failed]
+    needed = {name for part in parts for name in part.needs}
+    for part in parts:
+        before = [by_name[name] for name in part.needs if name in by_name]
+        if part.started or part.done or (hurry and not part.quick and part.name not in needed):
+            continue
+        if broken and not part.quick:
+            give_up(part, f"Not run, because {', '.join(broken)} failed.")
+        elif failed := [other.name for other in before if other.failed]:
+            give_up(part, f"Not run, because {', '.join(failed)} failed.")
+        elif all(other.done for other in before):
+            taken = sum(min(other.cores, slots) for other in parts if other.started and not other.done)
+            if not part.cores or taken + min(part.cores, slots) <= slots:
                 start(part, environment)
-        if time.monotonic() - spoke > HEARTBEAT:
-            spoke = time.monotonic()
-            busy = [f"{part.name} {spoke - part.started:.0f} s" for part in parts if part.process and not part.done]
+
+
+def run(parts: list[Part], environment: dict[str, str], slots: int, deadline: float = DEADLINE) -> None:
+    """Run all parts, some side by side, and say now and then which are running."""
+    parts = in_order(parts)
+    containers = cpu.Containers(environment)
+    started = spoke = looked = time.monotonic()
+    while waiting := [part for part in parts if not part.done]:
+        now = time.monotonic()
+        for part in waiting:
+            check_on(part, environment)
+        if now - started > deadline:
+            late = [part for part in waiting if not part.done]
+            end([part for part in late if part.started], environment)
+            for part in late:
+                give_up(part, f"Not done when the {deadline / 60:.0f} minutes of the run were over.")
+            break
+        start_what_can(parts, environment, slots)
+        if now - looked > LOOK:
+            looked = now
+            containers.look()
+        if now - spoke > HEARTBEAT:
+            spoke = now
+            busy = [f"{part.name} {spoke - part.started:.0f} s" for part in parts if part.started and not part.done]
             print(f"...    {', '.join(busy)}", flush=True)
         time.sleep(0.2)
+    for part in parts:
+        part.cpu += containers.of(part.labels)
 
 
-def interrupted(parts: list[Part], environment: dict[str, str]) -> None:
-    """Stop what runs and remove what it would leave behind."""
-    running = [part for part in parts if part.process and not part.done]
-    print(f"\nStopping {', '.join(part.name for part in running)} and removing what they started ...", flush=True)
-    for part in running:
-        stop(part, signal.SIGINT)
-    patience = time.monotonic() + 60
-    while time.monotonic() < patience and any(part.process and part.process.poll() is None for part in running):
-        time.sleep(0.2)
-    for part in running:
-        stop(part, signal.SIGKILL)
-    for part in running:
-        if part.cleanup:
-            with part.log.open("ab") as output:
-                subprocess.run(
-                    part.cleanup, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
-                )
+def remember(parts: list[Part]) -> None:
+    """Keep how long each part took, for the order of the next run."""
+    LAST.parent.mkdir(exist_ok=True)
+    figures = last_figures() | {part.name: round(part.seconds) for part in parts if part.passed and not part.failed}
+    LAST.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def report(parts: list[Part], seconds: float) -> int:
     """Print the table and the closing line; return the exit code."""
-    width = max(len(part.name) for part in parts)
-    print(f"\n{'part':{width}}  seconds  passed  failed")
+    width = max(len(part.name) for part in parts + [Part("all, side by side", [])])
+    print(f"\n{'part':{width}}  seconds  CPU s  budget  passed  failed")
     for part in sorted(parts, key=lambda part: -part.seconds):
-        print(f"{part.name:{width}}  {part.seconds:7.0f}  {part.passed:6}  {part.failed:6}")
-    print(f"{'all, side by side':{width}}  {seconds:7.0f}\n")
+        figures = f"{part.seconds:7.0f}  {part.cpu:5.0f}  {part.budget or '':6}  {part.passed:6}  {part.failed:6}"
+        print(f"{part.name:{width}}  {figures}{'  over its budget' if is_over(part) else ''}")
+    print(f"{'all, side by side':{width}}  {seconds:7.0f}  {sum(part.cpu for part in parts):5.0f}\n")
     for part in parts:
         for reason in part.reasons:
             print(f"{part.name}: {reason}\n")
     passed, failed = sum(part.passed for part in parts), sum(part.failed for part in parts)
     print(f"{passed} passed, {failed} failed", flush=True)
     return 1 if failed or not passed else 0
+
+
+def is_over(part: Part) -> bool:
+    """Tell whether a part took so much more than its budget that somebody should look."""
+    return bool(part.budget) and part.cpu > OVER * part.budget
 
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
@@ -334,26 +297,36 @@ def main() -> int:
     """Run what was asked for and return the exit code."""
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="PART,...", help="some parts, by name or by group")
-    parser.add_argument(
-        "--jobs", type=int, default=max(2, cores - 1), help="parts side by side (cores - 1, at least 2)"
-    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--only", default="", metavar="PART,...", help="some parts, by name or by group")
+    what.add_argument("--slice", type=int, metavar="NUMBER", help="the gate and one slice of the rest")
+    what.add_argument("--all", action="store_true", help="the gate and all slices")
+    what.add_argument("--check", action="store_true", help="linters, on what changed, and the quick unit tests")
+    parser.add_argument("--jobs", type=int, default=max(2, cores), help="cores to keep busy (all, at least 2)")
+    parser.add_argument("--minutes", type=float, default=DEADLINE / 60, help="after which what still runs is ended")
     options = parser.parse_args()
     # Also SIGINT: a shell starts what runs in the background with that one ignored, and so would be all parts.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, raise_interrupt)
     started = time.monotonic()
-    parts = chosen(all_parts(), options.only)
+    parts = daily() if options.check else all_parts()
+    if options.only:
+        parts = chosen(parts, options.only)
+    elif not (options.check or options.all):
+        parts = of_slices(parts, options.slice)
     REPORTS.mkdir(exist_ok=True)
     # ansible, molecule and the linters find each other on PATH.
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
     environment |= {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "VIRTUAL_ENV": str(BIN.parent)}
     try:
         environment |= prepare(parts)
-        run(parts, environment, options.jobs)
+        run(parts, environment, options.jobs, options.minutes * 60)
     except KeyboardInterrupt:
-        interrupted(parts, environment)
+        running = [part for part in parts if part.started and not part.done]
+        print(f"\nStopping {', '.join(part.name for part in running)} and removing what they started ...", flush=True)
+        end(running, environment)
         return 130
+    remember(parts)
     return report(parts, time.monotonic() - started)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import ansible_collections
@@ -13,7 +12,7 @@ import yaml
 from ansible.release import __version__ as ansible_version
 
 ROOT = Path(__file__).parents[2]
-MINE = "requirements.yml" if sys.version_info >= (3, 12) else "requirements/collections-python311.yml"
+MINE = "requirements.yml"
 LOCKS = sorted(path for path in (ROOT / "requirements").glob("*.txt"))
 
 
@@ -32,10 +31,6 @@ def test_the_collections_of_the_ansible_package_are_those_of_the_requirements() 
     assert installed == wanted(MINE)
 
 
-def test_both_generations_name_the_same_collections() -> None:
-    assert set(wanted("requirements.yml")) == set(wanted("requirements/collections-python311.yml"))
-
-
 def test_every_collection_that_is_used_is_named() -> None:
     files = [*ROOT.glob("roles/**/*.yml"), *ROOT.glob("playbooks/*.yml"), *ROOT.glob("molecule/**/*.yml")]
     used = set()
@@ -44,12 +39,9 @@ def test_every_collection_that_is_used_is_named() -> None:
     assert used - {"ansible.builtin"} <= set(wanted("requirements.yml"))
 
 
-def test_locks_hold_both_generations_of_ansible_and_this_one_is_installed() -> None:
-    text = (ROOT / "requirements/runtime.txt").read_text()
-    pins = dict(re.findall(r"^ansible-core==(\S+) ; python_full_version ([<>]=?) '3\.12'", text, re.MULTILINE))
-    assert sorted(pins.values()) == ["<", ">="]
-    mine = ">=" if sys.version_info >= (3, 12) else "<"
-    assert pins[ansible_version] == mine
+def test_the_locked_ansible_is_the_one_that_is_installed() -> None:
+    pins = re.findall(r"^ansible-core==(\S+) ", (ROOT / "requirements/runtime.txt").read_text(), re.MULTILINE)
+    assert pins == [ansible_version]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
