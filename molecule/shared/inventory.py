@@ -2,8 +2,9 @@
 """The hosts of a scenario, as an Ansible inventory: one host for each image in NOTEBOOK_IMAGES.
 
 NOTEBOOK_IMAGES is a list of what `python -m lab image` takes, separated by spaces: Debian releases that are made here
-(the default is "13 12"), or references of images such as "ubuntu:24.04" where a registry can be reached.
-The scenario's own inventory.yml says in which subnet they live, and may add hosts of its own.
+(the default is "13"), or references of images such as "ubuntu:24.04" where a registry can be reached.
+The scenario's own inventory.yml says in which subnet they live, and may add hosts of its own. One that names its servers itself,
+because it is about certain systems or versions, has those and no others.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def main() -> None:
     if "instances" not in data:  # a scenario that needs no host
         print("{}")
         return
-    images = os.environ.get("NOTEBOOK_IMAGES", "").split() or ["13", "12"]
+    named = (data.get("servers") or {}).get("hosts")
+    images = [] if named else os.environ.get("NOTEBOOK_IMAGES", "").split() or ["13"]
     print(json.dumps(inventory(images, data["instances"]["vars"]["subnet"]), indent=2))
 
 
