@@ -32,8 +32,7 @@ def test_directories_belong_to_the_account_alone(host, path, mode):
 
 def test_what_was_good_is_still_there(host):
     assert "sudo" in host.user("keeper").groups
-    if host.file("/etc/apt/apt.conf.d/51planted").exists:
-        assert host.file("/srv/notebooks/kept.ipynb").content_string == "{}\n"
+    assert host.file("/srv/notebooks/kept.ipynb").content_string == "{}\n"
 
 
 def test_only_security_updates_are_installed_by_themselves(host):
