@@ -1,4 +1,7 @@
-"""Build the image of a host: localhost/notebook-host:<12|13>, or the same on top of a base you name."""
+"""Build the image of a host: localhost/notebook-host:<12|13>, or the same on top of a base you name.
+
+`13-prepared` is 13 with much of what the roles install there already, for tests that are about something else.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.engine import EngineError, docker, stream
-from lab.progress import follow, say
+from lab.progress import alone, follow, say
+from lab.settings import ROOT
 
 HERE = Path(__file__).parent
 REPOSITORY = "localhost/notebook-host"
 CODENAMES = {"12": "bookworm", "13": "trixie"}
+# What is installed already in it, on top of which.
+PREPARED = {"13-prepared": "13"}
+# The wheels in it are those that the role installs.
+LOCK = ROOT / "roles" / "jupyter_tls" / "files" / "requirements.txt"
 # Where systems keep the certificate authorities that somebody added.
 CA_FOLDERS = ("/usr/local/share/ca-certificates", "/etc/pki/ca-trust/source/anchors")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -35,26 +43,29 @@ def host_authorities() -> dict[str, bytes]:
     return found
 
 
-def sources() -> dict[str, bytes]:
-    """Return the files that make the image, by their path in the build."""
+def sources(wanted: str) -> dict[str, bytes]:
+    """Return the files that make an image, by their path in the build."""
+    if wanted in PREPARED:
+        return {"Dockerfile": (HERE / "prepared" / "Dockerfile").read_bytes(), "requirements.txt": LOCK.read_bytes()}
     paths = [HERE / "Dockerfile", *sorted((HERE / "files").glob("**/*"))]
-    return {str(path.relative_to(HERE)): path.read_bytes() for path in paths if path.is_file()}
+    authorities = {f"ca/{name}": pem for name, pem in host_authorities().items()}
+    return {str(path.relative_to(HERE)): path.read_bytes() for path in paths if path.is_file()} | authorities
 
 
-def fingerprint(base: str) -> str:
+def fingerprint(wanted: str) -> str:
     """Return a hash of everything that goes into the image."""
-    digest = hashlib.sha256(base.encode())
-    for name, text in {**sources(), **host_authorities()}.items():
-        digest.update(f"\0{name}\0".encode() + text)
+    digest = hashlib.sha256((fingerprint(PREPARED[wanted]) if wanted in PREPARED else wanted).encode())
+    for name, text in sources(wanted).items():
+        digest.update(f"\0{name.removeprefix('ca/')}\0".encode() + text)
     return digest.hexdigest()[:20]
 
 
 def tag(wanted: str) -> str:
-    """Return the name of the image for `12`, `13` or a base image reference."""
-    if wanted in CODENAMES:
+    """Return the name of the image for `12`, `13`, `13-prepared` or a base image reference."""
+    if wanted in {*CODENAMES, *PREPARED}:
         return f"{REPOSITORY}:{wanted}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*", wanted):
-        raise EngineError(f"`{wanted}` is not 12, 13 or the name of an image.")
+        raise EngineError(f"`{wanted}` is not 12, 13, 13-prepared or the name of an image.")
     return f"{REPOSITORY}:{re.sub(r'[^A-Za-z0-9_.-]', '-', wanted)}"
 
 
@@ -71,20 +82,27 @@ def build(wanted: str = "13") -> str:
     image, inputs = tag(wanted), fingerprint(wanted)
     if label(image) == inputs:
         return image
+    with alone(image):
+        if label(image) != inputs:
+            make(wanted, image, inputs)
+    return image
+
+
+def make(wanted: str, image: str, inputs: str) -> None:
+    """Build the image."""
+    base = build(PREPARED[wanted]) if wanted in PREPARED else debian(wanted) if wanted in CODENAMES else pulled(wanted)
     started = time.monotonic()
     say(f"Building {image} (about a minute, once) ...")
-    base = debian(wanted) if wanted in CODENAMES else pulled(wanted)
     with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
         context = Path(folder)
-        for name, text in {**sources(), **{f"ca/{name}": pem for name, pem in host_authorities().items()}}.items():
+        (context / "ca").mkdir()
+        (context / "ca" / "README").write_text("Certificate authorities of the machine that built this image.\n")
+        for name, text in sources(wanted).items():
             (context / name).parent.mkdir(parents=True, exist_ok=True)
             (context / name).write_bytes(text)
-        (context / "ca").mkdir(exist_ok=True)
-        (context / "ca" / "README").write_text("Certificate authorities of the machine that built this image.\n")
         arguments = [f"--build-arg=BASE={base}", f"--label=lab.inputs={inputs}", *proxies(), f"--tag={image}", folder]
         follow(stream("build", "--network=host", *arguments), "packages")
     say(f"Built {image} in {time.monotonic() - started:.0f} s.")
-    return image
 
 
 def proxies() -> list[str]:
@@ -132,8 +150,14 @@ def bootstrap(codename: str) -> str:
     """Make a Debian base from the distribution's packages, as the public image is made."""
     image = f"localhost/notebook-base:{codename}"
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-    if label(image) == architecture:
-        return image
+    with alone(image):
+        if label(image) != architecture:
+            make_base(codename, image, architecture)
+    return image
+
+
+def make_base(codename: str, image: str, architecture: str) -> None:
+    """Make the base from packages."""
     need_mmdebstrap()
     say(f"  No container registry answers: making the Debian {codename} base from its packages ...")
     with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
@@ -143,7 +167,6 @@ def bootstrap(codename: str) -> str:
         follow(lines(command), "base")
         say("  Handing the base to the engine ...")
         docker("import", "--change", f"LABEL lab.inputs={architecture}", str(archive), image, timeout=300)
-    return image
 
 
 def need_mmdebstrap() -> None:
@@ -158,7 +181,12 @@ def need_mmdebstrap() -> None:
     say("  Installing mmdebstrap ...")
     follow(lines(["apt-get", "update", "-q"]), "package lists")
     packages = ["mmdebstrap", "debian-archive-keyring"]
-    follow(lines(["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]), "mmdebstrap")
+    follow(
+        lines(
+            ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-q", "--no-install-recommends", *packages]
+        ),
+        "mmdebstrap",
+    )
 
 
 def lines(command: list[str]) -> Iterator[str]:

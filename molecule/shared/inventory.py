@@ -23,8 +23,8 @@ FIRST_ADDRESS = 101
 
 
 def host_name(image: str) -> str:
-    """Return a host name for an image: 13 -> debian13, ubuntu:24.04 -> ubuntu-24-04."""
-    if image.isdigit():
+    """Return a host name for an image: 13 -> debian13, 13-prepared -> debian13-prepared, ubuntu:24.04 -> ubuntu-24-04."""
+    if image.removesuffix("-prepared").isdigit():
         return f"debian{image}"
     return re.sub(r"[^a-z0-9]+", "-", image.rpartition("/")[2].lower()).strip("-")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -244,9 +246,33 @@ def test_console_is_empty_until_there_is_a_machine(tmp_path: Path, monkeypatch: 
 def test_image_names() -> None:
     assert image.tag("13") == "localhost/notebook-host:13"
     assert image.tag("ubuntu:24.04") == "localhost/notebook-host:ubuntu-24.04"
+    assert image.tag("13-prepared") == "localhost/notebook-host:13-prepared"
     with pytest.raises(EngineError):
         image.tag("-v /:/host")
     assert image.fingerprint("12") != image.fingerprint("13")
+
+
+def test_a_prepared_host_follows_the_plain_one_and_the_locked_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, prepared = image.fingerprint("13"), image.fingerprint("13-prepared")
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("jupyterlab==5\n")
+    monkeypatch.setattr(image, "LOCK", lock)
+    newer = image.fingerprint("13-prepared")
+    assert (image.fingerprint("13"), newer != prepared) == (plain, True)
+    monkeypatch.setattr(image, "host_authorities", lambda: {"company.crt": b"another authority"})
+    assert image.fingerprint("13") != plain
+    assert image.fingerprint("13-prepared") != newer
+
+
+def test_the_images_of_hosts_are_made_without_the_environment() -> None:
+    """`make demo` makes them while it installs that."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "lab.image"],
+        cwd=image.ROOT, env={"LAB_IMAGE": "no name"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "lab: `no name` is not 12, 13, 13-prepared or the name of an image.\n")
 
 
 def test_the_environment_is_private_and_keeps_its_key(tmp_path: Path) -> None:
