@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from lab import copies, daemon, registry, sources
 from lab.engine import EngineError, docker, labelled, require
@@ -46,14 +47,23 @@ def up(settings: Settings, api_only: bool) -> None:
                 f"The lab `{settings.name}` was cut off and its API has forgotten the {len(left)} containers that are "
                 "left: `python -m lab down` removes them with all they hold; then start it again."
             )
-        for release in [settings.image] if settings.image else settings.releases:
-            build(release)
-        daemon.network(settings)
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    real = dict.fromkeys(sources.NAMES, False)
+    if not api_only:
+        # Neither needs the other, and each takes a minute or more the first time.
+        with ThreadPoolExecutor() as pool:
+            hosts = [
+                pool.submit(build, release) for release in ([settings.image] if settings.image else settings.releases)
+            ]
+            stand_ins = pool.submit(sources.prepare, settings)
+        for host in hosts:
+            host.result()
+        real = stand_ins.result()
+        daemon.network(settings)
     if not running:
         daemon.start(settings, api_only)
         say(f"The AWS API answers at {settings.endpoint}")
-    found = sources.write(settings, api_only)
+    found = sources.write(settings, api_only, real)
     for sentence in [] if api_only else sources.sentences(found):
         say(f"  {sentence}")
     say(

@@ -13,7 +13,7 @@ from typing import Any
 import requests
 import yaml
 
-from lab import open_data, registry
+from lab import notebook, open_data, registry
 from lab.conda.standin.config import SCALARS
 from lab.engine import EngineError
 from lab.image import registry_answers
@@ -64,8 +64,22 @@ def probe() -> dict[str, bool]:
         return {name: job.result() for name, job in jobs.items()}
 
 
-def conda_stand_in(settings: Settings) -> dict[str, Any]:
-    """Build the stand-in channel and installer, and return where they are."""
+def prepare(settings: Settings) -> dict[str, bool]:
+    """Find out which sources are the real ones, and make what stands in for the others."""
+    real = probe()
+    with ThreadPoolExecutor() as pool:
+        jobs = [] if real["conda"] else [pool.submit(make_conda, settings)]
+        if not real["registry"]:
+            jobs += [pool.submit(notebook.make_system), pool.submit(registry.make_server)]
+    for job in jobs:
+        job.result()
+    if not real["registry"]:
+        registry.build(conda_folder(settings))
+    return real
+
+
+def make_conda(settings: Settings) -> None:
+    """Make the stand-in channel and installer."""
     folder = settings.folder / "conda"
     command = [
         sys.executable,
@@ -76,6 +90,7 @@ def conda_stand_in(settings: Settings) -> dict[str, Any]:
         str(folder),
         "--cache",
         str(ROOT / ".cache" / "conda"),
+        *pythons(settings),
     ]
     say("Preparing the conda stand-in ...")
     tail: list[str] = []
@@ -89,7 +104,24 @@ def conda_stand_in(settings: Settings) -> dict[str, Any]:
         follow(lines(), "conda stand-in")
     if process.returncode != 0:
         raise EngineError(f"The conda stand-in could not be built: {tail[-1] if tail else 'it said nothing'}")
-    manifest = json.loads((folder / "manifest.json").read_text())
+
+
+def pythons(settings: Settings) -> list[str]:
+    """Return which Pythons the channel is to have: one is for Debian 12 only, and takes a third of the work."""
+    if settings.image or "12" in settings.releases:
+        return []
+    return ["--python=3.11", "--python=3.13"]
+
+
+def conda_folder(settings: Settings) -> Path | None:
+    """Return where the stand-in channel is, if it was made."""
+    folder = settings.folder / "conda"
+    return folder if folder.is_dir() else None
+
+
+def conda_stand_in(settings: Settings) -> dict[str, Any]:
+    """Return where the stand-in channel and installer are."""
+    manifest = json.loads((settings.folder / "conda" / "manifest.json").read_text())
     base = f"{settings.gateway_url}/conda"
     return {
         "stand_in": True,
@@ -105,7 +137,6 @@ def conda_stand_in(settings: Settings) -> dict[str, Any]:
 
 def registry_stand_in(settings: Settings) -> dict[str, Any]:
     """Start a registry in the lab's network with the stand-in notebook image in it."""
-    conda = settings.folder / "conda"
     return {
         "stand_in": True,
         **registry.start(
@@ -114,14 +145,13 @@ def registry_stand_in(settings: Settings) -> dict[str, Any]:
             settings.registry_ip,
             settings.folder / "registry",
             label=settings.label,
-            conda=conda if conda.is_dir() else None,
+            conda=conda_folder(settings),
         ),
     }
 
 
-def write(settings: Settings, api_only: bool) -> dict[str, Any]:
-    """Probe, prepare what is missing, and write sources.json."""
-    real = dict.fromkeys(NAMES, False) if api_only else probe()
+def write(settings: Settings, api_only: bool, real: dict[str, bool]) -> dict[str, Any]:
+    """Write sources.json, and start what stands in."""
     found: dict[str, Any] = {name: {"stand_in": not there} for name, there in real.items()}
     found["caller_ip_url"] = f"{settings.endpoint}/checkip"
     found["pip"] = {"stand_in": False}

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from lab.conda import interpreters
 from lab.conda.debian import BuildError
 
 
@@ -19,6 +20,12 @@ def main() -> int:
         "--cache", type=Path, metavar="DIR", help="downloads and packages, by hash (default: OUT/cache)"
     )
     build_parser.add_argument("--mirror", help="Debian mirror (default: the one this host uses)")
+    build_parser.add_argument(
+        "--python",
+        action="append",
+        choices=[python.version for python in interpreters.PYTHONS],
+        help="one that is wanted, may be given more than once (default: all)",
+    )
     commands.add_parser("lock", help="resolve the wheels anew and write locks/ (needs the Python package uv)")
     arguments = parser.parse_args()
     try:
@@ -30,7 +37,8 @@ def main() -> int:
             from lab.conda import build
 
             cache = arguments.cache.absolute() if arguments.cache else None
-            print(build.build(arguments.out.absolute(), cache, arguments.mirror, say))
+            pythons = arguments.python or [python.version for python in interpreters.PYTHONS]
+            print(build.build(arguments.out.absolute(), cache, arguments.mirror, pythons, say))
     except BuildError as problem:
         print(f"conda stand-in: {problem}", file=sys.stderr)
         return 1

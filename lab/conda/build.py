@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,22 @@ def kernel(python: str) -> dict[str, Any]:
 R_KERNEL = {"name": "r", "display_name": "R", "language": "r", "packages": ["r-base=4.2", "r-irkernel"]}
 
 
-def kernels(release: str | None) -> list[dict[str, Any]]:
-    """Two Pythons and R that install on a release of Debian, or on every one."""
+def kernels(release: str | None, pythons: Collection[str]) -> list[dict[str, Any]]:
+    """R and the Pythons, two if both are among those that are made, that install on a release of Debian, or on every one."""
     newest = "3.13" if release == "13" else "3.9"  # Debian 13's Python asks for a newer C library than 12 has
-    return [kernel("3.11"), kernel(newest), R_KERNEL]
+    return [kernel(python) for python in (BASE_PYTHON, newest) if python in pythons] + [R_KERNEL]
 
 
 class Builder:
     """One build: where things come from, where they go, and what was said about it."""
 
-    def __init__(self, out: Path, cache: Path, mirror: str | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, out: Path, cache: Path, mirror: str | None, pythons: Collection[str], say: Callable[[str], None]
+    ) -> None:
         """Nothing happens here yet."""
         self.out, self.cache, self.say, self.mirror = out, cache, say, mirror
+        self.pythons = [python for python in interpreters.PYTHONS if python.version in {BASE_PYTHON, *pythons}]
+        self.versions = [python.version for python in self.pythons]
         self.debian_arch = debian.architecture()
         if self.debian_arch not in SUBDIRS:
             raise debian.BuildError(f"The conda stand-in is not made for {self.debian_arch}.")
@@ -57,7 +61,7 @@ class Builder:
 
     def stamp(self) -> str:
         """A hash of everything of ours that goes into the result."""
-        total = hashlib.sha256(f"{self.debian_arch} {self.mirror}".encode())
+        total = hashlib.sha256(f"{self.debian_arch} {self.mirror} {self.versions}".encode())
         for path in sorted(HERE.rglob("*")):
             if path.is_file() and path.suffix in (".py", ".sh", ".txt"):
                 total.update(path.relative_to(HERE).as_posix().encode() + b"\0" + path.read_bytes())
@@ -109,8 +113,8 @@ class Builder:
         with ThreadPoolExecutor(max_workers=8) as threads:
             # The big ones first: the last to finish decides how long all takes.
             jobs: list[Future[list[dict[str, Any]]]] = [threads.submit(self._r, uri)]
-            jobs += [threads.submit(self._python, python, uri) for python in interpreters.PYTHONS]
-            sets = {python.version: threads.submit(self._wheels, python.version) for python in interpreters.PYTHONS}
+            jobs += [threads.submit(self._python, python, uri) for python in self.pythons]
+            sets = {version: threads.submit(self._wheels, version) for version in self.versions}
             found: dict[str, wheels.Wheel] = {}
             for version, files in sets.items():
                 for path in files.result():
@@ -136,8 +140,8 @@ class Builder:
             "installer_sha256": hashlib.sha256(script.read_bytes()).hexdigest(),
             "conda_version": installer.CONDA_VERSION,
             "subdir": self.subdir,
-            "kernels": kernels(None),
-            "kernels_by_release": {"12": kernels("12"), "13": kernels("13")},
+            "kernels": kernels(None, self.versions),
+            "kernels_by_release": {release: kernels(release, self.versions) for release in ("12", "13")},
         }
         (self.out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         stamp_file.write_text(stamp, encoding="utf-8")
@@ -224,9 +228,11 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def build(out: Path, cache: Path | None, mirror: str | None, say: Callable[[str], None]) -> Path:
-    """Build into `out`; return the path of the manifest."""
+def build(
+    out: Path, cache: Path | None, mirror: str | None, pythons: Collection[str], say: Callable[[str], None]
+) -> Path:
+    """Build into `out` with these Pythons and that of conda itself; return the path of the manifest."""
     mirror = mirror or os.environ.get("LAB_DEBIAN_MIRROR")
-    if not Builder(out, cache or out / "cache", mirror, say).build():
+    if not Builder(out, cache or out / "cache", mirror, pythons, say).build():
         say("up to date")
     return out / "manifest.json"

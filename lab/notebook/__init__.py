@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import http.server
@@ -23,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 from lab import image
 from lab.engine import docker, stream
-from lab.progress import follow, say
+from lab.progress import alone, follow, say
 from lab.settings import ROOT
 
 HERE = Path(__file__).parent
@@ -76,19 +75,10 @@ def build(conda: Path | None = None) -> str:
     name = tag()
     if there(name):
         return name
-    with lock("image"):
+    with alone(name):
         if not there(name):
             make(name, conda or conda_stand_in())
     return name
-
-
-@contextmanager
-def lock(what: str) -> Iterator[None]:
-    """Wait for whoever makes the same thing now."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{what}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def conda_stand_in() -> Path:
@@ -108,33 +98,43 @@ def conda_stand_in() -> Path:
     return folder
 
 
+def make_system() -> None:
+    """Build what comes before conda, which needs nothing of it; `make` finds it in the engine's cache."""
+    if there(tag()):
+        return
+    with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
+        run_build(Path(folder), {}, {}, "--target=system")
+
+
 def make(name: str, conda: Path) -> None:
     """Build the image."""
     started = time.monotonic()
     say(f"Building {name} (about a minute, once) ...")
-    base = image.debian("13")
     manifest = json.loads((conda / "manifest.json").read_text())
     from_channel, by_pip = split(LOCK.read_text(), offered(conda / "channel"))
+    lists = {"build/channel.txt": "\n".join(from_channel) + "\n", "build/pip.txt": by_pip}
     with tempfile.TemporaryDirectory(prefix="lab-image-") as folder, serve(conda) as url:
-        context = Path(folder)
-        lists = {"channel.txt": "\n".join(from_channel) + "\n", "pip.txt": by_pip}
-        parts = {**files(), **{f"build/{file}": text.encode() for file, text in lists.items()}}
-        parts |= {f"ca/{file}": pem for file, pem in image.host_authorities().items()}
-        for file, text in {
-            **parts,
-            "ca/README": b"Certificate authorities of the machine that built this image.\n",
-        }.items():
-            (context / file).parent.mkdir(parents=True, exist_ok=True)
-            (context / file).write_bytes(text)
-            (context / file).chmod(0o755 if text.startswith(b"#!") else 0o644)
-        values = {"BASE": base, "CHANNEL": f"{url}/channel", "INSTALLER": f"{url}/{manifest['installer_name']}"}
-        values |= {key: os.environ[key] for key in ("http_proxy", "https_proxy") if os.environ.get(key)}
-        values["no_proxy"] = ",".join(filter(None, ["127.0.0.1", os.environ.get("no_proxy")]))
-        arguments = [f"--build-arg={key}={value}" for key, value in values.items()]
-        follow(stream("build", "--network=host", *arguments, f"--label={LABEL}", f"--tag={name}", folder), "image")
+        values = {"CHANNEL": f"{url}/channel", "INSTALLER": f"{url}/{manifest['installer_name']}"}
+        run_build(Path(folder), lists, values, f"--tag={name}")
     # Those of former inputs, unless something uses them.
     docker("image", "prune", "--all", "--force", f"--filter=label={LABEL}", "--filter=until=24h")
     say(f"Built {name} in {time.monotonic() - started:.0f} s.")
+
+
+def run_build(folder: Path, texts: dict[str, str], values: dict[str, str], *more: str) -> None:
+    """Run the engine's build in a folder with our files, others, and values for it."""
+    parts = {**files(), **{file: text.encode() for file, text in texts.items()}}
+    parts |= {f"ca/{file}": pem for file, pem in image.host_authorities().items()}
+    parts |= {"ca/README": b"Certificate authorities of the machine that built this image.\n"}
+    for file, content in parts.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
+        (folder / file).chmod(0o755 if content.startswith(b"#!") else 0o644)
+    values = {"BASE": image.debian("13"), **values}
+    values |= {key: os.environ[key] for key in ("http_proxy", "https_proxy") if os.environ.get(key)}
+    values["no_proxy"] = ",".join(filter(None, ["127.0.0.1", os.environ.get("no_proxy")]))
+    arguments = [f"--build-arg={key}={value}" for key, value in values.items()]
+    follow(stream("build", "--network=host", *arguments, f"--label={LABEL}", *more, str(folder)), "image")
 
 
 def offered(channel: Path) -> set[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from lab import image as host_image
 from lab import notebook
 from lab.engine import EngineError, docker, stream
-from lab.progress import follow, say
+from lab.progress import alone, follow, say
 from lab.registry import certificate
 from lab.registry.storage import Storage
 
@@ -78,15 +78,28 @@ def command(arguments: argparse.Namespace) -> str:
 def build(conda: Path | None = None) -> tuple[str, dict[str, str]]:
     """Make sure that the registry's image is there, with the notebook image inside; return its name and the digests."""
     held = notebook.build(conda)
-    parts = [path.read_bytes() for path in sorted(HERE.glob("*")) if path.suffix == ".py" or path.name == "Dockerfile"]
-    digest = hashlib.sha256(b"\0".join([held.encode(), *parts])).hexdigest()[:16]
-    name = f"{REPOSITORY}:{digest}"
+    name = tag(held)
     if not notebook.there(name):
-        with notebook.lock("registry"):
+        with alone(name):
             if not notebook.there(name):
                 make(name, held)
     digests = docker("image", "inspect", "--format", '{{index .Config.Labels "lab.digests"}}', name)
     return name, dict(json.loads(digests))
+
+
+def tag(held: str) -> str:
+    """Return the name of the registry's image with a notebook image in it."""
+    parts = [path.read_bytes() for path in sorted(HERE.glob("*")) if path.suffix == ".py" or path.name == "Dockerfile"]
+    digest = hashlib.sha256(b"\0".join([held.encode(), *parts])).hexdigest()[:16]
+    return f"{REPOSITORY}:{digest}"
+
+
+def make_server() -> None:
+    """Build what is in the image beside the images that it holds; `make` finds it in the engine's cache."""
+    if notebook.there(tag(notebook.tag())):
+        return
+    with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
+        run_build(Path(folder), "--target=server")
 
 
 def make(name: str, held: str) -> None:
@@ -94,15 +107,20 @@ def make(name: str, held: str) -> None:
     started = time.monotonic()
     say(f"Putting {held} into a registry (about 20 seconds, once) ...")
     # Beside the cache and not in /tmp, which may be small: this takes the size of the image twice.
+    notebook.CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=notebook.CACHE) as folder:
         context = Path(folder) / "context"
         context.mkdir()
         digests = Storage(context / "storage").add(held, NOTEBOOK, RELEASES, Path(folder))
-        (context / "Dockerfile").write_bytes((HERE / "Dockerfile").read_bytes())
-        values = [f"--build-arg=BASE={host_image.debian('13')}", *host_image.proxies()]
-        labels = [f"--label={notebook.LABEL}", f"--label=lab.digests={json.dumps(digests)}"]
-        follow(stream("build", "--network=host", *values, *labels, f"--tag={name}", str(context)), "registry")
+        run_build(context, f"--label=lab.digests={json.dumps(digests)}", f"--tag={name}")
     say(f"Built {name} in {time.monotonic() - started:.0f} s.")
+
+
+def run_build(folder: Path, *more: str) -> None:
+    """Run the engine's build in a folder."""
+    (folder / "Dockerfile").write_bytes((HERE / "Dockerfile").read_bytes())
+    values = [f"--build-arg=BASE={host_image.debian('13')}", *host_image.proxies()]
+    follow(stream("build", "--network=host", *values, f"--label={notebook.LABEL}", *more, str(folder)), "registry")
 
 
 def start(

@@ -6,6 +6,6 @@ mamba install --yes --quiet --override-channels -c "$CHANNEL" $(cat /opt/build/c
 pip install --quiet --no-cache-dir --no-compile --no-deps --require-hashes -r /opt/build/pip.txt
 pip check
 mamba clean --all --yes
-# Compiled now, so that a first start is not slower than the others.
-python -m compileall -q -j 0 "$CONDA_DIR/lib"
+# Compiled now, so that a first start is not slower than the others; not what neither server nor kernels load.
+python -m compileall -q -j 0 -x '/(tests?|pip|_vendored|distutils|f2py|third_party|lexers)/' "$CONDA_DIR/lib"
 fix-permissions "$CONDA_DIR" "$HOME"
