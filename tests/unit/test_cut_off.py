@@ -82,6 +82,13 @@ def test_without_a_change_every_step_of_new_tasks_is_cut() -> None:
     assert reasons == ["after b", "after d"]
 
 
+def test_without_a_step_only_changes_are_cut() -> None:
+    tasks = [("look", False), ("look again", False), ("write", True), ("serve", False), ("answer", False)]
+    places = callback.Places({}, step=0)
+    assert run(places, tasks) == "after a change by write"
+    assert run(callback.Places(places.notes(), step=0), tasks) == ""
+
+
 def test_a_task_that_is_skipped_does_not_count_and_hides_no_change() -> None:
     places = callback.Places({}, step=9)
     assert not places.start("write")
@@ -90,7 +97,7 @@ def test_a_task_that_is_skipped_does_not_count_and_hides_no_change() -> None:
 
 
 def test_the_first_task_is_never_cut() -> None:
-    assert callback.Places({}, step=0).start("first") == ""
+    assert callback.Places({}, step=1).start("first") == ""
 
 
 def test_a_long_task_is_cut_in_its_middle_once() -> None:

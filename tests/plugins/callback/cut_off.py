@@ -19,8 +19,8 @@ short_description: Kills the run at a new place, for tests of what an interrupte
 description:
   - Kills this very C(ansible-playbook) with everything that it started, by C(SIGKILL), right before a task starts.
   - A good place is where the task before changed something, because that is where the state is a new one and where a
-    handler that was called gets lost; and every few tasks where nothing changed. Each place is used once, so a run that
-    is repeated gets further and further until it comes through. Tasks that are skipped do not count.
+    handler that was called gets lost; if it is asked for, every few tasks where nothing changed, too. Each place is used
+    once, so a run that is repeated gets further and further until it comes through. Tasks that are skipped do not count.
   - A task that takes long is also killed once in its middle.
   - molecule/shared/cut_off.py repeats it.
 options:
@@ -30,8 +30,8 @@ options:
     env:
       - name: CUT_OFF_NOTES
   step:
-    description: After how many tasks that no earlier run got to is the next cut although nothing changes.
-    default: 2
+    description: After how many tasks that no earlier run got to is the next cut although nothing changes. 0 cuts after changes only.
+    default: 0
     type: int
     env:
       - name: CUT_OFF_STEP
@@ -59,7 +59,7 @@ class Places:
 
     def start(self, task: str) -> str:
         """Note that a task starts, unless the run shall be cut before: then return why."""
-        if self.last and self.last not in self.used and (self.changed or self.new >= self.step):
+        if self.last and self.last not in self.used and (self.changed or 0 < self.step <= self.new):
             self.used.add(self.last)
             return f"after {'a change by ' if self.changed else ''}{self.last}"
         self.task = task
