@@ -28,10 +28,10 @@ class Run:
         return " ".join(self.output.split())
 
 
-def play(folder: Path, *arguments: str, environment: Mapping[str, str] = {}) -> Run:
-    """Run ansible-playbook in a folder; nobody answers its questions."""
+def play(folder: Path, *arguments: str, program: str = "ansible-playbook", environment: Mapping[str, str] = {}) -> Run:
+    """Run ansible-playbook, or ansible, in a folder; nobody answers its questions."""
     done = subprocess.run(
-        ["ansible-playbook", *arguments],
+        [program, *arguments],
         cwd=folder,
         env={**os.environ, "ANSIBLE_FORCE_COLOR": "false", **environment},
         stdin=subprocess.DEVNULL,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
+
 import pytest
 
 from tests.e2e import notebooks
-from tests.lab_site import REPORTS, Site
+from tests.lab_site import REPORTS, ROOT, Site
+from tests.played import Run, play
 
 PAGES = REPORTS / "notebooks"
 # What each sample must say or draw, besides ending without an error.
@@ -18,6 +22,8 @@ SAID = {
 }
 DRAWN = {"1-plot.ipynb", "4-s3.ipynb", "5-r.ipynb"}
 SERVERS = {"native": 443, "container": 8443}
+SAMPLES = "/usr/local/share/notebook-samples"
+FOLDERS = {"native": "/srv/notebooks", "container": "/srv/notebooks-container/work"}
 
 
 def client(server: Site, name: str) -> notebooks.Client:
@@ -80,3 +86,80 @@ def test_the_databases_listen_to_nobody_else(server: Site) -> None:
     listeners = server.ssh("sudo", "ss", "-Hltn").stdout
     assert ":3306" not in listeners
     assert ":5432" not in listeners
+
+
+# ---- what people left where the samples go; last, as it changes what the tests above look at -----------------------------
+
+
+def told(server: Site, script: str) -> str:
+    """Run a script as root; return what it says."""
+    done = server.ssh("sudo", "sh", "-euc", shlex.quote(script))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def apply(server: Site) -> Callable[..., Run]:
+    """Apply the role alone, with the settings of the whole run."""
+
+    def run(*arguments: str) -> Run:
+        command = ["-i", "inventory/lab.yml", "-e", f"state_dir={server.state}", "-b", "-m", "include_role"]
+        return play(
+            ROOT,
+            server.server,
+            *command,
+            "-a",
+            "name=desk",
+            *arguments,
+            program="ansible",
+            environment=server.environment,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def planted(server: Site, apply: Callable[..., Run]) -> Run:
+    """A link of somebody's to where root alone has business, a folder of somebody's own, and a sample of an earlier time."""
+    told(
+        server,
+        f"""
+        ln -sfn /root {FOLDERS["native"]}/samples
+        chown -h jupyter: {FOLDERS["native"]}/samples
+        rm {FOLDERS["container"]}/samples
+        install -d -o jupyter -g jupyter {FOLDERS["container"]}/samples
+        echo mine >{FOLDERS["container"]}/samples/own.txt
+        rm -r {SAMPLES}/native
+        echo '{{}}' >{SAMPLES}/container/9-gone.ipynb
+        """,
+    )
+    dry = apply("--check")
+    assert dry.code == 0, dry.output
+    assert told(server, f"ls {SAMPLES}") == "container"
+    run = apply()
+    assert run.code == 0, run.output
+    return run
+
+
+def test_a_link_of_somebody_s_is_not_followed(server: Site, planted: Run) -> None:
+    assert told(server, f"readlink {FOLDERS['native']}/samples") == f"{SAMPLES}/native"
+    assert told(server, "stat -c %a /root; find /root -name '*.ipynb'") == "700"
+    assert told(server, f"ls {SAMPLES}/native").split() == sorted(SAID)
+    assert told(server, f"ls {SAMPLES}/container").split() == sorted(SAID)
+
+
+def test_people_copy_samples_and_do_not_change_them(server: Site, planted: Run) -> None:
+    there, person = f"cd {FOLDERS['native']}", "runuser -u jupyter --"
+    told(server, f"{there}; {person} cp samples/1-plot.ipynb mine.ipynb; {person} rm mine.ipynb")
+    for command in ("sh -c 'echo >>samples/1-plot.ipynb'", "touch samples/new.ipynb", "rm samples/1-plot.ipynb"):
+        told(server, f"{there}; ! {person} {command}")
+
+
+def test_a_folder_of_somebody_s_own_is_still_theirs(server: Site, planted: Run, apply: Callable[..., Run]) -> None:
+    samples = f"{FOLDERS['container']}/samples"
+    assert told(server, f"stat -c '%F %U' {samples}; ls {samples}").splitlines() == ["directory jupyter", "own.txt"]
+    assert "CHANGED" not in apply().output
+    # When they have moved it away, the samples are shown.
+    told(server, f"rm -r {samples}")
+    assert apply().code == 0
+    assert told(server, f"readlink {samples}") == f"{SAMPLES}/container"
