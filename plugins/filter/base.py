@@ -142,6 +142,58 @@ def base_admission_problems(
     return problems
 
 
+def _made_by_this_role(account: Sequence[str], answers: Mapping[str, str], user: str, home: str) -> bool:
+    """Whether an account is this role's, by the comment that the role gives it, or by having nothing to lose.
+
+    The second is what the role data_volume makes for files that a disk brings, before this role comes.
+    """
+    _, _, uid, _, comment, now, shell = account
+    if comment.partition(",")[0] == "Notebooks":
+        return True
+    bare = not comment and now == home and shell == "/bin/bash" and answers["account_groups"].split() == [user]
+    system = int(uid) < int(answers.get("uid_min") or 1000)
+    return bare and system and answers.get("account_password", "L") in ("L", "LK", "NP")
+
+
+def base_account_problems(answers: Mapping[str, str], host: str, user: str, home: str, data_dir: str) -> list[str]:
+    """Return a sentence for an account, a home or a directory that is somebody's, from the answers to account.sh."""
+    if "account" not in answers:
+        return []
+    problems = []
+    other = "notebooks" if user == "jupyter" else "jupyter"
+    instead = f"set base_user (notebook_user in group_vars) to a name that is free, such as {other}."
+    account = answers["account"].split(":")
+    ours = {user, *answers["accounts_ours"].split()}
+    if len(account) == 7 and account[2] == "0":
+        problems.append(f"The account {user} of {host} is root by another name; {instead}")
+    elif len(account) == 7 and not _made_by_this_role(account, answers, user, home):
+        groups = ", ".join(group for group in answers["account_groups"].split() if group != user)
+        problems.append(
+            f"{host} has an account {user} that this role did not make (home {account[5]}"
+            f"{', groups ' + groups if groups else ''}), and it would lose its password, its groups and its home; {instead}"
+        )
+    elif len(account) != 7 and answers["account_group"]:
+        problems.append(f"{host} has a group {user} that belongs to something else; {instead}")
+    elif answers["account_twins"]:
+        problems.append(
+            f"The account {user} of {host} has the same number as {', '.join(answers['account_twins'].split())}, so notebooks would be "
+            f"that account; {instead}"
+        )
+    for name, setting, path in (
+        ("home", "base_user_home (notebook_home", home),
+        ("data", "base_data_dir (data_dir", data_dir),
+    ):
+        owner, people = answers[f"{name}_owner"], [one for one in answers[f"{name}_homes"].split() if one not in ours]
+        choose = f"and notebooks would shut everybody else out of it; set {setting} in group_vars) to a directory of their own."
+        if people:
+            problems.append(
+                f"{path} on {host} is where {', '.join(people)} {'is' if len(people) == 1 else 'are'} at home, {choose}"
+            )
+        elif owner not in {"", "root", "UNKNOWN", *ours}:
+            problems.append(f"{path} on {host} belongs to {owner}, {choose}")
+    return problems
+
+
 class FilterModule:
     """Hand the filters to Ansible."""
 
@@ -151,4 +203,5 @@ class FilterModule:
             "base_answers": base_answers,
             "base_setting_problems": base_setting_problems,
             "base_admission_problems": base_admission_problems,
+            "base_account_problems": base_account_problems,
         }

@@ -1,5 +1,5 @@
 # What base wants to know before anything on the host changes: name=value lines. It changes nothing.
-# The first word after the program is the notebook user.
+# files/account.sh comes before it, and leaves the name of the account in $account.
 LC_ALL=C
 export LC_ALL
 if [ -r /etc/os-release ]; then
@@ -16,7 +16,7 @@ if command -v python3 >/dev/null; then
 fi
 echo "memory_mb=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)"
 echo "disk_mb=$(df -Pk / | awk 'NR == 2 {print int($4 / 1024)}')"
-if id "$1" >/dev/null 2>&1; then
+if id "$account" >/dev/null 2>&1; then
     echo "known=yes"
 fi
 if ! command -v sudo >/dev/null; then

@@ -1,5 +1,5 @@
 # What the role decides by and facts do not tell: name=value lines. It changes nothing.
-# The words after the program are the packages that the role wants.
+# files/account.sh comes before it. The words after those are the packages that the role wants.
 LC_ALL=C
 export LC_ALL
 
