@@ -136,6 +136,31 @@ def mysql_secrets(asked: dict[str, Any], flavor: str, beside: str = "") -> dict[
     return secrets
 
 
+def mysql_found(state: dict[str, str], take_over: bool) -> bool:
+    """Whether a server was here before this role: it is there and nothing of the role's is, or a note says so."""
+    if take_over or not state:
+        return False
+    return bool(state["found"] or (state["version"] and "/sbin/notebook-mysql-dump" not in state["files"]))
+
+
+def mysql_note(state: dict[str, str]) -> str:
+    """The note that a server was here before this role, with what was in it; the first one stays."""
+    if state["found"]:
+        return state["found"] + "\n"
+    lines = [
+        "# This server was here before the role mysql. It stays as it is, and so do these:",
+        *(f"account\t{row[0]}@{row[1]}" for row in rows(state, "accounts") if len(row) == 4),
+        *(f"database\t{row[0]}" for row in rows(state, "databases") if len(row) == 4),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def before(state: dict[str, str], kind: str) -> set[str]:
+    """Accounts or databases that were here before this role."""
+    cells = (line.split("\t", 1) for line in mysql_note(state).splitlines() if "\t" in line)
+    return {name for what, name in cells if what == kind}
+
+
 def kept(folder: str, who: str) -> str:
     """The password that the controller keeps, or nothing."""
     file = Path(folder, f"mysql_{who}")
@@ -510,12 +535,72 @@ def place_problems(asked: dict[str, Any], state: dict[str, str], on: str) -> lis
         return [
             f"{on} has no data in {wanted}, where its {state['flavor']} keeps them; is its disk mounted? Or bring them back."
         ]
-    if wanted != now and state["data_used"]:
+    # Of a server that was here before, accounts without databases are worth as much.
+    fresh = state["version"] and "/sbin/notebook-mysql-dump" not in state["files"]
+    if wanted != now and (state["data_used"] or fresh) and not asked["found"]:
         return [
-            f"{on} has its data in {now} ({state['data_used'].splitlines()[0]}, for instance) and mysql_data_dir says {wanted};"
+            f"{on} has its data in {now} ({(state['data_used'] or now + '/mysql').splitlines()[0]}, for instance)"
+            f" and mysql_data_dir says {wanted};"
             f" to move them, stop {state['unit']}, mv {now} {wanted}, and run this again."
         ]
     return []
+
+
+def found_problems(asked: dict[str, Any], state: dict[str, str], secrets: dict[str, str], on: str) -> list[str]:
+    """What cannot be had without changing a server that was here before this role."""
+    was, instead = f"The {state['flavor']} of {on} was here before this role", "or set mysql_take_over: true"
+    if state["active"] != "active":
+        return [f"{was} and does not run; start it there (systemctl start {state['unit']}), {instead}."]
+    problems = []
+    running = dict(row for row in rows(state, "variables") if len(row) == 2)
+    off = running.get("skip_networking") == "ON"
+    loopback = {"", "*", "127.0.0.1", "localhost", str(ipaddress.IPv4Address(0)), "::"}
+    addresses = loopback & set(running.get("bind_address", "").split(","))
+    port = running.get("port", "")
+    if asked["remote_access"]:
+        problems.append(
+            f"{was}, and mysql_remote_access would put its own addresses and TLS before everybody who connects to it now;"
+            f" leave it empty, {instead}."
+        )
+    if asked["loopback"] and (off or not addresses):
+        problems.append(
+            f"{was} and does not listen on 127.0.0.1, as mysql_loopback asks; change that in its own files, {instead}."
+        )
+    if port and str(asked["port"]) not in (port, *([] if asked["loopback"] or asked["remote_access"] else ["3306"])):
+        problems.append(
+            f"{was} with the port {port}, and mysql_port is {asked['port']}; set mysql_port: {port}, {instead}."
+        )
+    now = state["data_dir"] or asked["default_data_dir"]
+    if (asked["data_dir"] or asked["default_data_dir"]) != now:
+        as_it_is = '""' if now == asked["default_data_dir"] else now
+        problems.append(
+            f"{was} with its data in {now}, and mysql_data_dir is {asked['data_dir']!r}; set mysql_data_dir: {as_it_is}."
+        )
+    there = [database for database in asked["databases"] if database["name"] in before(state, "database")]
+    problems += [
+        f"mysql_databases asks to {change['what']}, which was on {on} before this role; take that out, {instead}."
+        for change in database_statements({"databases": there}, state)
+    ]
+    names = before(state, "account")
+    for account in mysql_accounts(asked, state["flavor"]):
+        key = f"{account['name']}@{account['host']}"
+        changes = account_statements(account, state, secrets, state["flavor"]) if key in names else []
+        if changes:
+            what = ", ".join(change["what"] for change in changes)
+            problems.append(
+                f"mysql_users asks to {what}, an account that was on {on} before this role; choose another name, {instead}."
+            )
+    return problems
+
+
+def mysql_kept(asked: dict[str, Any], state: dict[str, str], flavor: str, on: str) -> str:
+    """What a server that was here before this role has, and what would become of it."""
+    undone = [one["what"] for one in hardening_statements(state, flavor)]
+    would = f" Not done because of that: {', '.join(undone)}." if undone else ""
+    return (
+        f"The {flavor} of {on} was here before this role. Its listener, port, memory, logins of root, accounts and databases stay as they"
+        f" are; mysql_take_over: true would make it like a new one.{would}"
+    )
 
 
 def policy_problems(asked: dict[str, Any], state: dict[str, str], secrets: dict[str, str]) -> list[str]:
@@ -542,11 +627,33 @@ def policy_problems(asked: dict[str, Any], state: dict[str, str], secrets: dict[
     return problems
 
 
+def backup_problems(asked: dict[str, Any], state: dict[str, str], on: str) -> list[str]:
+    """A directory for dumps that is somebody's; the role would shut everybody but root out of it."""
+    owners = {line.rsplit(" ", 2)[0]: line.rsplit(" ", 2)[2] for line in state["directories"].splitlines()}
+    owner = owners.get(asked["backup_dir"], "root")
+    if owner == "root" or "/sbin/notebook-mysql-dump" in state["files"]:
+        return []
+    return [f"{asked['backup_dir']} on {on} belongs to {owner}; give another mysql_backup_dir."]
+
+
 def mysql_host_problems(asked: dict[str, Any], state: dict[str, str], secrets: dict[str, str], on: str) -> list[str]:
     """Sentences about a host that must not be changed as asked; none when all is well."""
     if state["upgrade"] and not asked["upgrading"]:
         return [f"An upgrade of {on} was cut off; run playbooks/upgrade_mysql.yml again, which goes on from there."]
+    if state["stranger"] and "/sbin/notebook-mysql-dump" not in state["files"]:
+        return [
+            f"{on} has {state['stranger']} from packages that this role does not know, and another server would take its place;"
+            " take mysql out of server_components for this host, or move its data to another one first."
+        ]
+    if asked["upgrading"] and asked["found"]:
+        return [
+            f"The {state['flavor']} of {on} was here before the role mysql, which does not upgrade it; whoever made it does,"
+            " or apply the role with mysql_take_over: true first."
+        ]
     problems = [] if asked["upgrading"] else version_problems(asked, state, on) + place_problems(asked, state, on)
+    if asked["found"]:
+        problems += found_problems(asked, state, secrets, on)
+    problems += backup_problems(asked, state, on)
     if state["calendar"]:
         problems.append(
             f"mysql_backup_time is {asked['backup_time']!r}, which systemd does not understand; give one such as 03:15."
@@ -567,6 +674,9 @@ def mysql_server_settings(
     asked: dict[str, Any], flavor: str, memory_mb: str | int, data_dir: str, config_dir: str
 ) -> dict[str, str]:
     """The lines of the drop-in. Sizes follow the memory in steps, so that a kernel update does not change them."""
+    own = {str(key).replace("-", "_").lower(): value for key, value in asked["settings"].items()}
+    if asked["found"]:
+        return {key: spelled(value) for key, value in own.items()}
     budget = round(int(memory_mb or 0) / 256) * 256 * int(asked["memory_percent"]) // 100
     pool = max(32, budget * 2 // 3 // 16 * 16)
     access, loopback = asked["remote_access"], asked["loopback"]
@@ -597,11 +707,21 @@ def mysql_server_settings(
         "innodb_buffer_pool_size": f"{pool}M",
         "max_connections": max(30, min(150, budget // 8)),
     }
-    own = {str(key).replace("-", "_").lower(): value for key, value in asked["settings"].items()}
-    return {
-        key: "ON" if value is True else "OFF" if value is False else str(value)
-        for key, value in (settings | own).items()
-    }
+    return {key: spelled(value) for key, value in (settings | own).items()}
+
+
+def spelled(value: Any) -> str:
+    """A value as the server's files have it."""
+    return "ON" if value is True else "OFF" if value is False else str(value)
+
+
+def plain(value: str) -> str:
+    """One spelling for each value, so that two can be compared."""
+    text = value.strip("'\"").rstrip("/").upper()
+    size = re.fullmatch(r"([0-9]+)([KMG])", text)
+    if size:
+        return str(int(size[1]) << {"K": 10, "M": 20, "G": 30}[size[2]])
+    return {"ON": "1", "TRUE": "1", "OFF": "0", "FALSE": "0"}.get(text, text)
 
 
 def arguments(state: dict[str, str]) -> dict[str, str]:
@@ -622,9 +742,13 @@ def mysql_overridden(state: dict[str, str], settings: dict[str, str]) -> list[st
 
 
 def mysql_new_values(state: dict[str, str], settings: dict[str, str]) -> list[str]:
-    """What the files say and the drop-in is about to change."""
-    now = arguments(state)
-    return [f"{key}: {now[key]} -> {value}" for key, value in settings.items() if key in now and now[key] != value]
+    """What the files say, or else the running server does, and the drop-in is about to change."""
+    now = {row[0]: row[1] for row in rows(state, "variables") if len(row) == 2} | arguments(state)
+    return [
+        f"{key}: {now[key]} -> {value}"
+        for key, value in settings.items()
+        if key in now and plain(now[key]) != plain(value)
+    ]
 
 
 def scrambled(who: str, password: str) -> str:
@@ -783,7 +907,7 @@ def mysql_statements(
     asked: dict[str, Any], state: dict[str, str], secrets: dict[str, str], flavor: str
 ) -> list[dict[str, str]]:
     """What the server lacks, each as words for people and one line of SQL."""
-    statements = hardening_statements(state, flavor) + database_statements(asked, state)
+    statements = ([] if asked["found"] else hardening_statements(state, flavor)) + database_statements(asked, state)
     accounts = mysql_accounts(asked, flavor)
     for account in accounts:
         statements += account_statements(account, state, secrets, flavor)
@@ -832,6 +956,9 @@ class FilterModule:
             for f in (
                 mysql_problems,
                 mysql_state,
+                mysql_found,
+                mysql_note,
+                mysql_kept,
                 mysql_secrets,
                 mysql_secrets_to_keep,
                 mysql_rotated,

@@ -38,12 +38,15 @@ GOOD: dict[str, Any] = {
     "backup_keep": 7,
     "credentials_dir": "/nowhere",
     "upgrading": False,
+    "found": False,
 }
 NAMES = (
     "flavor version unit candidate lacking arguments data_dir data_default data_new data_used data_occupied data_parent data_mount"
     " backup_parent memory_mb calendar files directories dropin spellings certificate public_key edited active enabled stale timer"
     " reload port upgrade record way root_open databases accounts fingerprints open_grants plugins policy grants"
+    " found stranger variables"
 ).split()
+OURS = "755 root 0 /usr/local/sbin/notebook-mysql-dump"
 SOCKET_WAY = "mariadb\n--no-defaults\n--user=root"
 
 
@@ -60,7 +63,13 @@ def state(**changes: str) -> dict[str, str]:
 
 
 def installed(**changes: str) -> dict[str, str]:
-    running = {"flavor": "mariadb", "version": "11.8.6", "active": "active", "data_default": "11.8.6-MariaDB"}
+    running = {
+        "flavor": "mariadb",
+        "version": "11.8.6",
+        "active": "active",
+        "data_default": "11.8.6-MariaDB",
+        "files": OURS,
+    }
     return state(**{**running, **changes})
 
 
@@ -421,3 +430,114 @@ def test_the_script_has_a_line_for_each_statement_and_a_record() -> None:
 )
 def test_what_the_server_refused(said: str, sentence: str) -> None:
     assert mysql.mysql_refusal(said, [{"what": "a", "sql": "A;"}, {"what": "b", "sql": "B;"}]) == sentence
+
+
+# A server that was here before the role: with a shop, root's password and root from everywhere, and programs on 127.0.0.1.
+BEFORE = {
+    "files": "",
+    "way": "runuser\n--user=mysql\n--\nmariadb\n--no-defaults\n--user=mysql",
+    "databases": "shop\tlatin1\tlatin1_swedish_ci\t3",
+    "accounts": "root\tlocalhost\tmysql_native_password\t\nroot\t%\tmysql_native_password\t\nshopper\t127.0.0.1\ted25519\t"
+    "\n\tlocalhost\tx\tempty",
+    "fingerprints": "root@localhost\tf0\nroot@%\tf1\nshopper@127.0.0.1\tf2",
+    "variables": "port\t3307\nskip_networking\tOFF\nbind_address\t127.0.0.1\ninnodb_buffer_pool_size\t2147483648\nmax_connections\t200",
+}
+KEEPS: dict[str, Any] = asked(found=True)
+
+
+def test_a_server_that_was_here_before_is_known() -> None:
+    assert not mysql.mysql_found({}, False)
+    assert not mysql.mysql_found(state(), False), "a new host"
+    assert not mysql.mysql_found(state(files=OURS), False), "a run that was cut off before the server was there"
+    assert not mysql.mysql_found(installed(), False), "a server that the role made, in whichever version of it"
+    assert mysql.mysql_found(installed(files=""), False)
+    assert mysql.mysql_found(installed(found="# This server"), False), "in later runs too"
+    assert not mysql.mysql_found(installed(found="# This server"), True)
+    # Its timer alone says nothing.
+    assert mysql.mysql_found(installed(files="644 root 0 /etc/systemd/system/notebook-mysql-dump.timer"), False)
+
+
+def test_the_note_says_what_was_there_and_stays() -> None:
+    note = mysql.mysql_note(installed(**BEFORE))
+    lines = ["account\troot@%", "account\tshopper@127.0.0.1", "account\t@localhost", "database\tshop"]
+    assert set(lines) <= set(note.splitlines())
+    later = installed(**BEFORE, found=note.rstrip("\n")) | {"accounts": "new\tlocalhost\ted25519\t"}
+    assert mysql.mysql_note(later) == note
+
+
+def test_a_server_that_was_here_before_stays_as_it_is() -> None:
+    found = installed(**BEFORE)
+    assert mysql.mysql_host_problems(KEEPS, found, {}, "h") == []
+    assert mysql.mysql_server_settings(KEEPS, "mariadb", "8000", "/var/lib/mysql", "/etc/c") == {}
+    own = mysql.mysql_server_settings(KEEPS | {"settings": {"slow-query-log": True}}, "mariadb", "8000", "/d", "/etc/c")
+    assert own == {"slow_query_log": "ON"}
+    assert words(mysql.mysql_statements(KEEPS, found, {}, "mariadb")) == [
+        "make the database notebooks",
+        "make jupyter@localhost",
+        "change what jupyter@localhost may do",
+    ]
+    said = mysql.mysql_kept(KEEPS, found, "mariadb", "h")
+    assert "mysql_take_over: true" in said
+    assert (
+        "Not done because of that: drop root@%, drop the anonymous account@localhost, let root in through the socket only."
+        in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "sentence"),
+    [
+        ({"remote_access": {"bind": "0.0.0.0", "cidrs": ["10.0.0.0/8"]}, "port": 3307}, {}, "mysql_remote_access would put"),
+        ({"port": 3308}, {}, "was here before this role with the port 3307, and mysql_port is 3308; set mysql_port: 3307"),
+        ({"loopback": True}, {}, "with the port 3307, and mysql_port is 3306"),
+        ({"loopback": True, "port": 3307}, {"variables": "port\t3307\nskip_networking\tON"}, "does not listen on 127.0.0.1"),
+        ({"loopback": True, "port": 3307}, {"variables": "port\t3307\nbind_address\t10.0.0.5"}, "does not listen on 127.0.0.1"),
+        ({"data_dir": "/data/mysql"}, {}, "its data in /var/lib/mysql, and mysql_data_dir is '/data/mysql'; set mysql_data_dir: \"\"."),
+        ({"data_dir": "/data/mysql"}, {"data_used": "/var/lib/mysql/shop"}, "its data in /var/lib/mysql"),
+        ({}, {"active": "inactive"}, "does not run; start it there (systemctl start mariadb.service), or set mysql_take_over: true."),
+        ({"users": [{"name": "shopper", "host": "127.0.0.1"}]}, {}, "asks to change how shopper@127.0.0.1 logs in, an account that was"),
+        ({"users": [{"name": "shopper", "host": "127.0.0.1", "state": "absent"}]}, {}, "asks to drop shopper@127.0.0.1"),
+        ({"databases": [{"name": "shop", "character_set": "utf8mb4"}]}, {}, "mysql_databases asks to change how shop sorts"),
+        ({"backup_dir": "/srv/b"}, {"directories": "/srv/b 750 backup"}, "/srv/b on h belongs to backup; give another mysql_backup_dir."),
+        ({"upgrading": True}, {}, "which does not upgrade it"),
+        ({"found": False}, {"version": "", "stranger": "mysql 8.4.1"}, "h has mysql 8.4.1 from packages that this role does not know"),
+        # Even when it may be taken over, its accounts are not left behind.
+        ({"found": False, "data_dir": "/data/mysql"}, {}, "h has its data in /var/lib/mysql (/var/lib/mysql/mysql, for instance)"),
+    ],
+)  # fmt: skip
+def test_what_would_change_a_server_of_somebody_is_refused(
+    settings: dict[str, Any], changes: dict[str, str], sentence: str
+) -> None:
+    problems = mysql.mysql_host_problems(KEEPS | settings, installed(**(BEFORE | changes)), {}, "h")
+    assert len(problems) == 1
+    assert sentence in problems[0]
+
+
+def test_an_account_of_somebody_may_be_named_as_it_is() -> None:
+    there = BEFORE | {
+        "accounts": "jupyter\tlocalhost\tunix_socket\t",
+        "fingerprints": "jupyter@localhost\tf0",
+        "grants": "-- jupyter@localhost\nGRANT ALL PRIVILEGES ON `notebooks`.* TO `jupyter`@`localhost`",
+    }
+    assert mysql.mysql_host_problems(KEEPS, installed(**there), {}, "h") == []
+    # What came after the first run is the role's.
+    later = installed(**(there | {"grants": "", "found": "# This server\naccount\troot@localhost"}))
+    assert mysql.mysql_host_problems(KEEPS, later, {}, "h") == []
+    assert words(mysql.mysql_statements(KEEPS, later, {}, "mariadb"))[-1] == "change what jupyter@localhost may do"
+
+
+def test_what_a_take_over_changes_is_said_beforehand() -> None:
+    found = installed(**BEFORE)
+    settings = mysql.mysql_server_settings(GOOD, "mariadb", "8000", "/var/lib/mysql", "/etc/c")
+    changes = mysql.mysql_new_values(found, settings)
+    assert {"port: 3307 -> 3306", "skip_networking: OFF -> ON", "max_connections: 200 -> 99"} <= set(changes)
+    assert not [change for change in changes if change.startswith("bind_address")]
+    # The same size in other words is no change.
+    same = {"innodb_buffer_pool_size": "2048M", "datadir": "/var/lib/mysql", "local_infile": "OFF"}
+    running = state(variables="innodb_buffer_pool_size\t2147483648\ndatadir\t/var/lib/mysql/\nlocal_infile\t0")
+    assert mysql.mysql_new_values(running, same) == []
+    assert words(mysql.mysql_statements(GOOD, found, {}, "mariadb"))[:3] == [
+        "drop root@%",
+        "drop the anonymous account@localhost",
+        "let root in through the socket only",
+    ]

@@ -1,4 +1,4 @@
-"""Makes the directories and files that stdin describes, all root's, and then runs what is to be run.
+"""Makes the directories and files that stdin describes, all root's, removes others, and then runs what is to be run.
 
 A file is written beside its place and renamed, so that nobody reads half of one.
 """
@@ -32,6 +32,8 @@ def main() -> None:
             opened.flush()
             os.fsync(opened.fileno())
         beside.rename(path)
+    for name in plan["remove"]:
+        Path(name).unlink(missing_ok=True)
     for command in plan["run"]:
         subprocess.run(command, check=True)
 
