@@ -36,8 +36,8 @@ def desk_problems(servers: list[dict[str, Any]], folder: str) -> list[str]:
 def desk_environment(desk: dict[str, Any]) -> dict[str, str]:
     """The variables that kernels and terminals get. None of them is a secret: the sockets know the account.
 
-    The keys of desk: user, mysql_socket and mysql_database, postgres_socket_dir and postgres_database, region,
-    s3_endpoint_url, s3_bucket. What is empty is left out, a database by its database.
+    The keys of desk: user, mysql_socket and mysql_database, postgres_socket_dir, postgres_port and postgres_database, region,
+    s3_endpoint_url, s3_bucket. What is empty is left out, a database by its database, and the port where it is the usual one.
     """
     # JupySQL reports its use to its makers unless it is told not to.
     user, made = desk["user"], {"PLOOMBER_STATS_ENABLED": "false"}
@@ -50,11 +50,15 @@ def desk_environment(desk: dict[str, Any]) -> dict[str, str]:
             f"?unix_socket={quote(desk['mysql_socket'])}&charset=utf8mb4"
         )
     if desk["postgres_database"]:
+        port = str(desk.get("postgres_port", ""))
+        port = port if port != "5432" else ""
+        made["PGPORT"] = port
         made["PGHOST"] = desk["postgres_socket_dir"]
         made["PGDATABASE"] = desk["postgres_database"]
         made["PGUSER"] = user
         made["POSTGRES_URL"] = (
             f"postgresql+psycopg://{quote(user)}@/{quote(desk['postgres_database'])}?host={quote(desk['postgres_socket_dir'])}"
+            + (f"&port={port}" if port else "")
         )
     made["AWS_DEFAULT_REGION"] = desk["region"]
     made["AWS_ENDPOINT_URL_S3"] = desk["s3_endpoint_url"]

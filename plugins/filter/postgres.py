@@ -279,7 +279,7 @@ def postgres_problems(asked: dict[str, Any]) -> list[str]:
 def postgres_state(text: str) -> dict[str, Any]:
     """What templates/look.sh.j2 found on the host: each "== name" begins a part; those of the server are JSON."""
     parts = SECTION.split(text)
-    state: dict[str, Any] = {"details": {}, "server": {}, "stale": "", "running_port": ""}
+    state: dict[str, Any] = {"details": {}, "server": {}, "stale": "", "running_port": "", "found": "", "drop_in": ""}
     for name, value in zip(parts[1::2], parts[2::2], strict=True):
         kind, _, database = name.partition(" ")
         if kind == "database":
@@ -292,6 +292,93 @@ def postgres_state(text: str) -> dict[str, Any]:
         else:
             state[kind] = value.strip()
     return state
+
+
+def postgres_found(state: dict[str, Any], take_over: bool) -> bool:
+    """Whether a cluster was here before this role, which says how clusters are made before it makes one."""
+    return bool(not take_over and state and state["version"] and not state["drop_in"])
+
+
+def postgres_note(state: dict[str, Any]) -> str:
+    """The note that a server was here before this role, with what was in it; the first one stays."""
+    if state["found"]:
+        return str(state["found"]) + "\n"
+    lines = [
+        "# This server was here before the role postgres. It stays as it is, and so do these:",
+        *(f"account\t{name}" for name in sorted(state["server"].get("roles", {}))),
+        *(f"database\t{name}" for name in sorted(state["server"].get("databases", {}))),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def before(asked: dict[str, Any], state: dict[str, Any], kind: str) -> set[str]:
+    """Accounts or databases that were here before this role and are to stay as they are."""
+    cells = [line.split("\t", 1) for line in postgres_note(state).splitlines() if "\t" in line]
+    return {name for what, name in cells if what == kind} if asked["found"] else set()
+
+
+def found_problems(asked: dict[str, Any], state: dict[str, Any]) -> list[str]:
+    """What cannot be had without changing a server that was here before this role."""
+    was = f"PostgreSQL {state['version']} of {asked['host']} was here before this role"
+    instead = "or set postgres_take_over: true"
+    if state["active"] != "active":
+        return [
+            f"{was} and does not run; start it there (systemctl start postgresql@{state['version']}-main), {instead}."
+        ]
+    problems, running = [], state["server"].get("settings") or {}
+    port = str(state["running_port"] or running.get("port", ""))
+    if port and port != str(asked["port"]):
+        problems.append(
+            f"{was} with the port {port}, and postgres_port is {asked['port']}; set postgres_port: {port}, {instead}."
+        )
+    if asked["remote_access"]:
+        problems.append(
+            f"{was}, and postgres_remote_access would put its own addresses and TLS before everybody who connects to it now; leave it"
+            f" empty, {instead}."
+        )
+    everywhere = {"*", "localhost", "127.0.0.1", str(ipaddress.IPv4Address(0))}
+    listens = everywhere & {one.strip() for one in running.get("listen_addresses", "").split(",")}
+    if asked["loopback"] and running and not listens:
+        problems.append(
+            f"{was} and does not listen on 127.0.0.1, as postgres_loopback asks; change that in its own files, {instead}."
+        )
+    rules = f"/etc/postgresql/{state['version']}/main/pg_hba.conf"
+    if running.get("hba_file", rules) != rules:
+        problems.append(f"{was} and has its rules in {running['hba_file']}; bring them to {rules}, {instead}.")
+    databases = state["server"].get("databases", {})
+    problems += [
+        f"postgres_databases asks to give the database {one['name']} of {databases[one['name']]['owner']} to {one['owner']}, which"
+        f" was on {asked['host']} before this role; take the owner out, {instead}."
+        for one in asked["databases"]
+        if one["name"] in before(asked, state, "database")
+        and one.get("owner")
+        and one["name"] in databases
+        and databases[one["name"]]["owner"] != one["owner"]
+    ]
+    roles = state["server"].get("roles", {})
+    passwords = {one["name"]: one["password"] for one in postgres_passwords(asked["users"], asked["credentials_dir"])}
+    for user in asked["users"]:
+        name = user["name"]
+        if name not in before(asked, state, "account") or name not in roles:
+            continue
+        gone = user.get("state", "present") == "absent"
+        secret = passwords.get(name, "")
+        lacks = user.get("plugin", "password") == "password" and not right_password(secret, roles[name]["password"])
+        if gone or lacks or user_steps(user, roles, secret):
+            problems.append(
+                f"postgres_users names {name}, an account that was on {asked['host']} before this role and is not as asked; choose another"
+                f" name, {instead}."
+            )
+    return problems
+
+
+def backup_problems(asked: dict[str, Any], state: dict[str, Any]) -> list[str]:
+    """A directory for dumps that is somebody's; the role would shut everybody but root out of it."""
+    owners = {line.split(maxsplit=2)[2]: line.split()[1] for line in state["directories"].splitlines()}
+    owner = owners.get(asked["backup_dir"], "root")
+    if owner == "root" or "/sbin/notebook-postgres-dump" in state["files"]:
+        return []
+    return [f"{asked['backup_dir']} on {asked['host']} belongs to {owner}; give another postgres_backup_dir."]
 
 
 def version_problems(asked: dict[str, Any], state: dict[str, Any]) -> list[str]:
@@ -355,7 +442,7 @@ def port_problems(asked: dict[str, Any], state: dict[str, Any]) -> list[str]:
     """A port that something else has."""
     port = str(asked["port"])
     problems = [
-        f"The cluster {words[0]} on {asked['host']} has port {port} already; set postgres_port, or remove it (pg_dropcluster)."
+        f"The cluster {words[0]} on {asked['host']} has port {port} already; set postgres_port to a free one."
         for words in (line.split() for line in state["others"].splitlines())
         if words[-1] == port and len(words) > 1 and words[0] not in asked.get("former", [])
     ]
@@ -370,6 +457,7 @@ def port_problems(asked: dict[str, Any], state: dict[str, Any]) -> list[str]:
 def postgres_host_problems(asked: dict[str, Any], state: dict[str, Any], dry: bool = False) -> list[str]:
     """Sentences about a host that cannot be made as it is asked for; none when all is well."""
     problems = version_problems(asked, state) + directory_problems(asked, state, dry) + port_problems(asked, state)
+    problems += (found_problems(asked, state) if asked["found"] else []) + backup_problems(asked, state)
     if state["calendar"]:
         problems.append(
             f"postgres_backup_time is {asked['backup_time']!r}, which systemd does not understand; write it as 03:15 or"
@@ -385,6 +473,11 @@ def postgres_upgrade_problems(asked: dict[str, Any], state: dict[str, Any]) -> l
     host, installed, target = asked["host"], state["version"], str(asked["target"])
     if not installed:
         return [f"There is no PostgreSQL on {host} to upgrade; apply the role first."]
+    if asked["found"]:
+        return [
+            f"PostgreSQL {installed} of {host} was here before the role postgres, which does not upgrade it; whoever made it does, or apply"
+            " the role with postgres_take_over: true first."
+        ]
     if not target or int(target) <= int(installed):
         return [
             f"PostgreSQL {installed} runs on {host}, and {target or 'no other'} is asked for: there is nothing to upgrade. Name a later"
@@ -464,7 +557,9 @@ def postgres_edits(files: list[dict[str, Any]], state: dict[str, Any]) -> list[d
         if not file.get("guarded") or not edited(now):
             continue
         old, new = meaning(now), meaning(file["content"])
-        if set(old) <= PRISTINE or old == new:
+        # A server that was here before the role may need even those.
+        taken = bool(state["version"] and not state["drop_in"])
+        if (set(old) <= PRISTINE and not taken) or old == new:
             continue
         gone, more = [line for line in old if line not in new], [line for line in new if line not in old]
         found.append({"path": file["path"], "gone": gone, "new": more})
@@ -513,6 +608,28 @@ def postgres_rules(asked: dict[str, Any]) -> list[str]:
     return rules + [f"hostssl all all {cidr} scram-sha-256" for cidr in asked["remote_access"].get("cidrs") or []]
 
 
+OWN_RULES = re.compile(r"^# BEGIN of the role postgres.*?^# END of the role postgres\n", re.MULTILINE | re.DOTALL)
+
+
+def postgres_more_rules(asked: dict[str, Any], state: dict[str, Any], path: str) -> dict[str, Any]:
+    """The pg_hba.conf of a server that was here before this role: as it is, with rules for the role's own accounts in front."""
+    there = before(asked, state, "account")
+    rules: list[str] = []
+    last: list[str] = []
+    for user in asked["users"]:
+        if user.get("state", "present") == "present" and user["name"] not in there:
+            peer = user.get("plugin", "password") == "peer"
+            (rules if peer else last).append(f"local all {quoted(user['name'])} {'peer' if peer else 'scram-sha-256'}")
+            if asked["loopback"]:
+                last.append(f"host all {quoted(user['name'])} 127.0.0.1/32 {'reject' if peer else 'scram-sha-256'}")
+    rules = [*rules, *asked["hba"], *last]
+    block = ["# BEGIN of the role postgres (Ansible managed)", *rules, "# END of the role postgres"] if rules else []
+    about = {line.split(maxsplit=4)[4]: line.split() for line in state["files"].splitlines()}
+    mode, owner, group, *_ = about.get(path, ["640", "postgres", "postgres"])
+    content = "".join(f"{line}\n" for line in block) + OWN_RULES.sub("", state["pg_hba_conf"])
+    return {"path": path, "content": content, "mode": mode.zfill(4), "owner": owner, "group": group}
+
+
 def between(least: int, value: float, most: int) -> int:
     """A whole number within bounds."""
     return int(min(max(value, least), most))
@@ -522,6 +639,8 @@ def postgres_server_settings(
     asked: dict[str, Any], state: dict[str, Any], socket_dir: str, tls_dir: str
 ) -> dict[str, Any]:
     """The settings of the drop-in, in their order; those of the person come last."""
+    if asked["found"]:
+        return {str(name): value for name, value in asked["settings"].items()}
     plan = int(state["memory_mb"]) * int(asked["memory_percent"]) / 100
     listen = ["127.0.0.1"] if asked["loopback"] else []
     if asked["remote_access"]:
@@ -548,6 +667,23 @@ def postgres_server_settings(
             "ssl_ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",
         }
     return settings | {str(name): value for name, value in asked["settings"].items()}
+
+
+def plain(value: Any) -> str:
+    """One spelling for each value, so that two can be compared."""
+    text = {"True": "on", "False": "off"}.get(str(value), str(value)).replace(" ", "")
+    size = re.fullmatch(r"([0-9]+)(kB|MB|GB|TB)", text)
+    return str(int(size[1]) << {"kB": 0, "MB": 10, "GB": 20, "TB": 30}[size[2]]) if size else text
+
+
+def postgres_new_values(settings: dict[str, Any], state: dict[str, Any]) -> list[str]:
+    """What the running server has otherwise."""
+    now = state["server"].get("settings") or {}
+    return [
+        f"{name}: {now[name] or 'nothing'} -> {'on' if value is True else 'off' if value is False else value or 'nothing'}"
+        for name, value in settings.items()
+        if name in now and plain(now[name]) != plain(value)
+    ]
 
 
 def postgres_value(value: Any) -> str:
@@ -656,22 +792,28 @@ def user_steps(user: dict[str, Any], roles: dict[str, Any], password: str) -> li
     return steps
 
 
-def database_steps(database: dict[str, Any], state: dict[str, Any], version: int) -> list[dict[str, str]]:
-    """What makes a database what it shall be: there, its owner's, closed to others, with its extensions."""
+def database_steps(
+    database: dict[str, Any], state: dict[str, Any], version: int, keeps: bool = False
+) -> list[dict[str, str]]:
+    """What makes a database what it shall be: there, its owner's, closed to others, with its extensions.
+
+    One that keeps its own, because it was here before this role, only gets extensions.
+    """
     name, owner = database["name"], database.get("owner") or "postgres"
     there = state["server"].get("databases", {}).get(name)
     details = state["details"].get(name, {})
     steps = []
     if there is None:
+        keeps = False
         steps.append(step(f"make the database {name}", f"CREATE DATABASE {quoted(name)} OWNER {quoted(owner)};"))
-    elif there["owner"] != owner:
+    elif there["owner"] != owner and not keeps:
         say = f"give the database {name} of {there['owner']} to {owner}"
         steps.append(step(say, f"ALTER DATABASE {quoted(name)} OWNER TO {quoted(owner)};"))
-    if there is None or any(grantee == "" for grantee, _ in there["acl"]):
+    if there is None or (not keeps and any(grantee == "" for grantee, _ in there["acl"])):
         steps.append(
             step(f"close the database {name} to other accounts", f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC;")
         )
-    if details.get("schema_owner", "postgres" if version < 15 else "") == "postgres" != owner:
+    if not keeps and details.get("schema_owner", "postgres" if version < 15 else "") == "postgres" != owner:
         steps.append(
             step(
                 f"give the schema public of {name} to its owner",
@@ -679,7 +821,7 @@ def database_steps(database: dict[str, Any], state: dict[str, Any], version: int
                 "ALTER SCHEMA public OWNER TO pg_database_owner;",
             )
         )
-    if ["", "CREATE"] in details.get("schema", [["", "CREATE"]] if version < 15 else []):
+    if not keeps and ["", "CREATE"] in details.get("schema", [["", "CREATE"]] if version < 15 else []):
         steps.append(
             step(f"close the schema public of {name}", connect(name), "REVOKE CREATE ON SCHEMA public FROM PUBLIC;")
         )
@@ -764,6 +906,10 @@ def privilege_sql(name: str, database: str, wish: dict[str, set[str]], creators:
 def privilege_steps(asked: dict[str, Any], state: dict[str, Any]) -> list[dict[str, str]]:
     """What gives the accounts their privileges, where they do not hold just these."""
     owners = {database["name"]: database.get("owner") or "postgres" for database in asked["databases"]}
+    there = state["server"].get("databases", {})
+    owners |= {
+        name: there[name]["owner"] for name in before(asked, state, "database") if name in owners and name in there
+    }
     present = [user for user in asked["users"] if user.get("state", "present") == "present"]
     steps = []
     for user in present:
@@ -811,7 +957,7 @@ def postgres_steps(
         if user.get("state", "present") == "present":
             steps += user_steps(user, roles, by_name.get(user["name"], ""))
     for database in asked["databases"]:
-        steps += database_steps(database, state, version)
+        steps += database_steps(database, state, version, database["name"] in before(asked, state, "database"))
     steps += privilege_steps(asked, state)
     for user in asked["users"]:
         if user.get("state", "present") == "absent" and user["name"] in roles:
@@ -829,6 +975,10 @@ class FilterModule:
             for f in (
                 postgres_problems,
                 postgres_state,
+                postgres_found,
+                postgres_note,
+                postgres_more_rules,
+                postgres_new_values,
                 postgres_host_problems,
                 postgres_upgrade_problems,
                 postgres_object_problems,

@@ -40,6 +40,13 @@ def test_variables_hold_no_password() -> None:
     assert parse_qs(urlsplit(made["POSTGRES_URL"]).query)["host"] == ["/run/postgresql"]
 
 
+def test_another_port_is_told_to_programs_and_the_usual_one_is_not() -> None:
+    made = desk.desk_environment({**SETTINGS, "postgres_port": 5433})
+    assert made["PGPORT"] == "5433"
+    assert parse_qs(urlsplit(made["POSTGRES_URL"]).query) == {"host": ["/run/postgresql"], "port": ["5433"]}
+    assert "PGPORT" not in desk.desk_environment({**SETTINGS, "postgres_port": "5432"})
+
+
 def test_names_with_signs_stay_one_part_of_an_url() -> None:
     made = desk.desk_environment({**SETTINGS, "user": "a@b", "mysql_database": "x?y"})
     assert urlsplit(made["MYSQL_URL"]).path == "/x%3Fy"

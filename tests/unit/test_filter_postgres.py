@@ -49,6 +49,7 @@ def asked(**more: Any) -> dict[str, Any]:
         "backup_time": "03:15",
         "backup_keep": 7,
         "credentials_dir": "/nowhere",
+        "found": False,
     } | more
 
 
@@ -571,3 +572,158 @@ def test_an_account_goes_and_its_tables_stay() -> None:
 def test_names_and_texts_are_quoted() -> None:
     assert postgres.quoted('a"b') == '"a""b"'
     assert postgres.literal("a'b") == "'a''b'"
+
+
+# --- a server that was here before the role
+
+
+PACKAGED = "local all postgres peer\nlocal all all peer\nhost all all 127.0.0.1/32 scram-sha-256\n"
+HERE: dict[str, Any] = {
+    "settings": {"port": "5433", "listen_addresses": "localhost", "max_connections": "200", "shared_buffers": "1GB"},
+    "roles": {
+        "postgres": {"login": True, "password": None},
+        "app": {"login": True, "password": "SCRAM-SHA-256$of somebody"},
+    },
+    "databases": {"shop": {"owner": "app", "open": True, "acl": [["", "CONNECT"], ["app", "CONNECT"]]}},
+}
+
+
+def here(**more: str) -> dict[str, Any]:
+    """A server of somebody, and what differs from it."""
+    said = {
+        "version": "17",
+        "active": "active",
+        "running_port": "5433",
+        "server": json.dumps(HERE),
+        "pg_hba_conf": PACKAGED,
+    }
+    return look(**(said | more))
+
+
+def keeps(**more: Any) -> dict[str, Any]:
+    return asked(**({"found": True, "port": 5433} | more))
+
+
+def test_a_server_that_was_here_before_is_known() -> None:
+    assert not postgres.postgres_found({}, False)
+    assert not postgres.postgres_found(look(), False), "a new host"
+    assert not postgres.postgres_found(look(drop_in="f0"), False), "a run that was cut off before there was a cluster"
+    assert not postgres.postgres_found(look(version="17", drop_in="f0"), False), "a server that the role made"
+    assert postgres.postgres_found(here(), False)
+    assert postgres.postgres_found(here(found="# This server"), False)
+    assert not postgres.postgres_found(here(), True)
+
+
+def test_a_server_that_was_here_before_stays_as_it_is() -> None:
+    state = here()
+    assert postgres.postgres_host_problems(keeps(), state) == []
+    assert postgres.postgres_server_settings(keeps(), state, "/run/postgresql", "/etc/tls") == {}
+    own = postgres.postgres_server_settings(keeps(settings={"work_mem": "9MB"}), state, "/run/postgresql", "/etc/tls")
+    assert own == {"work_mem": "9MB"}
+    note = postgres.postgres_note(state)
+    assert {"account\tapp", "account\tpostgres", "database\tshop"} <= set(note.splitlines())
+    assert postgres.postgres_note(look(found=note.strip(), server=json.dumps(HERE | {"roles": {}}))) == note
+
+
+def test_its_rules_get_some_in_front_and_stay() -> None:
+    path = "/etc/postgresql/17/main/pg_hba.conf"
+    state = here(files=f"600 postgres adm f0  {path}")
+    file = postgres.postgres_more_rules(keeps(hba=["host all eve 192.0.2.7/32 reject"], loopback=True), state, path)
+    assert (file["mode"], file["owner"], file["group"]) == ("0600", "postgres", "adm")
+    assert file["content"].splitlines()[1:-1] == [
+        'local all "jupyter" peer',
+        "host all eve 192.0.2.7/32 reject",
+        'host all "jupyter" 127.0.0.1/32 reject',
+        'local all "ada" scram-sha-256',
+        'host all "ada" 127.0.0.1/32 scram-sha-256',
+        "# END of the role postgres",
+        *PACKAGED.splitlines()[:-1],
+    ]
+    # Once in front, they are not there twice; without accounts, the file is what it was.
+    again = here(pg_hba_conf=file["content"])
+    assert postgres.postgres_more_rules(keeps(users=[]), again, path)["content"] == PACKAGED
+    assert postgres.postgres_more_rules(keeps(), again, path)["content"].count("BEGIN of the role") == 1
+
+
+def test_its_databases_keep_their_owner_and_who_may_connect() -> None:
+    databases = [{"name": "shop", "extensions": ["pg_trgm"]}]
+    users = [{"name": "ada", "password": "long enough to be one", "privileges": {"shop": ["SELECT"]}}]
+    settings = keeps(databases=databases, users=users)
+    assert postgres.postgres_host_problems(settings, here()) == []
+    done = steps(settings, here())
+    assert [one["say"] for one in done] == [
+        "make the account ada",
+        "add the extension pg_trgm to shop",
+        "give ada SELECT on shop, and no more",
+    ]
+    assert 'FOR ROLE "app" IN SCHEMA public' in done[2]["sql"]
+    assert "FROM PUBLIC" not in json.dumps(done)
+
+
+SOMEBODYS: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
+    "port": (
+        {"port": 5432},
+        {},
+        "PostgreSQL 17 of demo was here before this role with the port 5433, and postgres_port is 5432; set postgres_port: 5433, or set"
+        " postgres_take_over: true.",
+    ),
+    "stopped": ({}, {"active": "inactive"}, "does not run; start it there (systemctl start postgresql@17-main), or"),
+    "network": (
+        {"remote_access": {"bind": "10.0.0.5", "cidrs": ["10.0.0.0/8"]}},
+        {},
+        "postgres_remote_access would put",
+    ),
+    "loopback": (
+        {"loopback": True},
+        {"server": json.dumps(HERE | {"settings": {"port": "5433", "listen_addresses": "10.0.0.5"}})},
+        "does not listen on 127.0.0.1, as postgres_loopback asks",
+    ),
+    "rules": (
+        {},
+        {"server": json.dumps(HERE | {"settings": {"port": "5433", "hba_file": "/data/hba"}})},
+        "has its rules in /data/hba; bring them to /etc/postgresql/17/main/pg_hba.conf",
+    ),
+    "owner": (
+        {"databases": [{"name": "shop", "owner": "jupyter"}], "users": [{"name": "jupyter", "plugin": "peer"}]},
+        {},
+        "postgres_databases asks to give the database shop of app to jupyter",
+    ),
+    "password": (
+        {"users": [{"name": "app"}], "databases": []},
+        {},
+        "postgres_users names app, an account that was on demo",
+    ),
+    "peer": ({"users": [{"name": "app", "plugin": "peer"}], "databases": []}, {}, "postgres_users names app"),
+    "absent": ({"users": [{"name": "app", "state": "absent"}], "databases": []}, {}, "postgres_users names app"),
+    "dumps": ({"backup_dir": "/srv/b"}, {"directories": "750 backup /srv/b"}, "/srv/b on demo belongs to backup"),
+}
+
+
+@pytest.mark.parametrize(("more", "said", "sentence"), SOMEBODYS.values(), ids=SOMEBODYS)
+def test_what_would_change_a_server_of_somebody_is_refused(
+    more: dict[str, Any], said: dict[str, str], sentence: str
+) -> None:
+    problems = postgres.postgres_host_problems(keeps(**more), here(**said))
+    assert len(problems) == 1
+    assert sentence in problems[0]
+
+
+def test_a_server_of_somebody_is_not_upgraded() -> None:
+    problems = postgres.postgres_upgrade_problems(keeps(target="18"), here(made="17", space_mb="1 9 9"))
+    assert len(problems) == 1
+    assert "which does not upgrade it" in problems[0]
+
+
+def test_what_a_take_over_changes_is_said_beforehand() -> None:
+    settings = postgres.postgres_server_settings(asked(), here(), "/run/postgresql", "/etc/tls")
+    changes = postgres.postgres_new_values(settings, here())
+    assert changes == [
+        "listen_addresses: localhost -> nothing",
+        "port: 5433 -> 5432",
+        "max_connections: 200 -> 50",
+        "shared_buffers: 1GB -> 320MB",
+    ]
+    assert postgres.postgres_new_values({"shared_buffers": "1024MB", "port": 5433}, here()) == []
+    # Also the rule of the package by which its programs come in.
+    (edit,) = postgres.postgres_edits(hba("local all postgres peer\n"), here())
+    assert "host all all 127.0.0.1/32 scram-sha-256" in edit["gone"]
