@@ -14,6 +14,8 @@ from pathlib import Path
 
 def main() -> None:
     """Do it."""
+    # Folders on the way are for others to enter, however strict root's umask is.
+    os.umask(0o022)
     plan = json.load(sys.stdin)
     for directory in plan["directories"]:
         path = Path(directory["path"])

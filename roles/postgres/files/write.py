@@ -28,6 +28,8 @@ def write(path: Path, content: bytes, mode: int, owner: str | int, group: str | 
 
 def main() -> None:
     """Write, check, and go back when the check says no."""
+    # Folders on the way are for others to enter, however strict root's umask is.
+    os.umask(0o022)
     plan = json.load(sys.stdin)
     for directory in plan.get("directories", []):
         path = Path(directory["path"])
