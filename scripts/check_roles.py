@@ -67,6 +67,76 @@ def disagreements(role: Path) -> Iterator[str]:
             yield f"{role.name}: {name} is {defaults[name]!r} in defaults/main.yml, {option['default']!r} in its spec."
 
 
+# Settings of these types are read by a name of their own, as what comes by -e name=value is a text whatever the spec says.
+TYPES = {"int", "float", "bool"}
+# Where expressions are: in braces, in the lines of a statement in YAML that is one by itself, and in the list of such lines.
+BRACES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+BARE = re.compile(r"^( *)(?:- )?(?:when|that|until|changed_when|failed_when):.*\n(?:(?:\1 +.*)?\n)*", re.MULTILINE)
+LITERALS = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|#.*")
+
+
+def typed_options(role: Path) -> dict[str, str]:
+    """Return the type of each setting of a role, at whichever entry point, that is a number or a switch."""
+    specs = load(role / "meta" / "argument_specs.yml").get("argument_specs", {})
+    every = [option for spec in specs.values() for option in (spec.get("options") or {}).items()]
+    return {name: option["type"] for name, option in every if option.get("type") in TYPES}
+
+
+def converted(name: str, kind: str) -> str:
+    """Return the expression that makes a setting what its spec says. A number that is one already keeps its digits."""
+    return f"({name} | float) if {name} is string else {name}" if kind == "float" else f"{name} | {kind}"
+
+
+def files_with_expressions(role: Path) -> list[Path]:
+    """Return the files of a role that may read settings."""
+    return sorted(
+        path
+        for folder in ("tasks", "handlers", "vars", "templates")
+        for path in role.glob(f"{folder}/*")
+        if path.is_file()
+    )
+
+
+def expressions(path: Path, text: str) -> Iterator[tuple[int, str]]:
+    """Yield each expression of a file with where it begins."""
+    for match in BRACES.finditer(text):
+        yield match.start(), match[0]
+    if path.suffix == ".yml":
+        for match in BARE.finditer(text):
+            # Its braces were yielded already, and quotes around all of it belong to YAML.
+            lines = BRACES.sub(lambda braces: " " * len(braces[0]), match[0])
+            yield match.start(), re.sub(r"^( *(?:- |\w+: )+)\"(.*)\"$", r"\1 \2 ", lines, flags=re.MULTILINE)
+
+
+def raw_reads(path: Path, text: str, typed: dict[str, str]) -> list[tuple[int, int]]:
+    """Return where a file reads a number or a switch as it comes, and does not convert it at once."""
+    at_once = r"\s*(?:\|\s*default\([^)]*\)\s*)?\|\s*(?:int|float|bool)\b"
+    no_read = rf"{at_once}|\s*=[^=]|\s*is (?:not )?(?:defined|string)"
+    reads = re.compile(rf"(?<![\w.])(?:{'|'.join(typed)})\b(?!{no_read})")
+    found = set()
+    for start, expression in expressions(path, text):
+        allowed = LITERALS.sub(lambda literal: " " * len(literal[0]), expression)
+        for name, kind in typed.items():
+            allowed = allowed.replace(converted(name, kind), " " * len(converted(name, kind)))
+        found |= {(start + match.start(), start + match.end()) for match in reads.finditer(allowed)}
+    return sorted(found)
+
+
+def unconverted(role: Path) -> Iterator[str]:
+    """Name the places where a role reads a number or a switch that may be a text."""
+    typed = typed_options(role)
+    for path in files_with_expressions(role) if typed else []:
+        text = path.read_text(encoding="utf-8")
+        for start, end in raw_reads(path, text, typed):
+            line, name = text.count("\n", 0, start) + 1, text[start:end]
+            yield f"{role.name}/{path.relative_to(role)}:{line}: {name} may be a text; read __{name}, converted in vars/main.yml."
+    for name, value in load(role / "vars" / "main.yml").items():
+        kind = typed.get(name.removeprefix("__"))
+        wanted = kind and f"{{{{ {converted(name.removeprefix('__'), kind)} }}}}"
+        if wanted and value != wanted:
+            yield f"{role.name}: {name} in vars/main.yml is not {wanted}."
+
+
 def cell(value: Any) -> str:
     """Return text that may stand in a cell of a Markdown table."""
     return " ".join(str(value).split()).replace("|", "\\|")
@@ -168,6 +238,7 @@ def main(arguments: list[str]) -> int:
     for role in roles:
         everything.update(options(role))
         problems += disagreements(role)
+        problems += unconverted(role)
         problems += check_readme(role / "README.md", options(role), write)
     problems += check_readme(ROOT / "README.md", everything, write)
     for path in project_files():

@@ -35,7 +35,7 @@ if [ "$1" = plant ]; then
   chmod 0644 /etc/mysql/mariadb.conf.d/70-shop.cnf
   systemctl restart mariadb
   mariadb <<'SQL'
-CREATE DATABASE shop CHARACTER SET latin1; CREATE TABLE shop.orders SELECT seq AS id FROM seq_1_to_1234;
+CREATE DATABASE shop CHARACTER SET latin1; USE shop; CREATE TABLE orders SELECT seq AS id FROM seq_1_to_1234;
 CREATE USER shopper@'127.0.0.1' IDENTIFIED BY 'shop-pw'; GRANT ALL ON shop.* TO shopper@'127.0.0.1';
 CREATE USER local@localhost IDENTIFIED BY 'local-pw'; CREATE USER root@'%' IDENTIFIED BY 'old-root-pw';
 ALTER USER root@localhost IDENTIFIED VIA mysql_native_password USING PASSWORD('old-root-pw');
@@ -46,7 +46,6 @@ SQL
   pg -q postgres <<'SQL'
 CREATE ROLE app LOGIN PASSWORD 'app-pw';
 CREATE DATABASE shop OWNER app;
-\connect shop app localhost
 SQL
   PGPASSWORD=app-pw psql -qX "host=127.0.0.1 port=5433 user=app dbname=shop" -c "CREATE TABLE orders AS SELECT g AS id FROM generate_series(1, 4321) g"
 fi
