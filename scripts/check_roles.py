@@ -137,6 +137,25 @@ def unconverted(role: Path) -> Iterator[str]:
             yield f"{role.name}: {name} in vars/main.yml is not {wanted}."
 
 
+def passed_on(text: str, start: int, end: int) -> bool:
+    """Whether a value is no more than handed to a role, which converts it."""
+    return text[:start].endswith('"{{ ') and text[end:].startswith(' }}"\n')
+
+
+def unconverted_around(typed: dict[str, str]) -> Iterator[str]:
+    """Name the places where group_vars or a playbook computes with a number or a switch that may be a text."""
+    files = sorted([*ROOT.glob("group_vars/**/*.yml"), *ROOT.glob("playbooks/**/*.yml")])
+    kinds = {bool: "bool", int: "int", float: "float"}
+    for path in ROOT.glob("group_vars/**/*.yml"):
+        typed = {name: kinds[type(value)] for name, value in load(path).items() if type(value) in kinds} | typed
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        for start, end in raw_reads(path, text, typed):
+            if not passed_on(text, start, end):
+                line, name = text.count("\n", 0, start) + 1, text[start:end]
+                yield f"{path.relative_to(ROOT)}:{line}: {name} may be a text; write {name} | {typed[name]}."
+
+
 def cell(value: Any) -> str:
     """Return text that may stand in a cell of a Markdown table."""
     return " ".join(str(value).split()).replace("|", "\\|")
@@ -235,11 +254,14 @@ def main(arguments: list[str]) -> int:
     roles = sorted(path.parent.parent for path in ROOT.glob("roles/*/tasks/main.yml"))
     problems: list[str] = []
     everything: dict[str, Any] = {}
+    typed: dict[str, str] = {}
     for role in roles:
+        typed.update(typed_options(role))
         everything.update(options(role))
         problems += disagreements(role)
         problems += unconverted(role)
         problems += check_readme(role / "README.md", options(role), write)
+    problems += unconverted_around(typed)
     problems += check_readme(ROOT / "README.md", everything, write)
     for path in project_files():
         problems += forbidden(path)
