@@ -10,6 +10,9 @@ WORKDAY_HOURS = 8 * 22
 FREE_EGRESS_GB = 100  # a month, for the whole account
 OLD_DAYS = 180
 PARTS = ("compute", "disk", "snapshots", "ipv4", "egress")
+# A price that is not known is taken to be at most that of the dearest region that is known, and half as much again.
+MARGIN = 1.5
+REFRESH = "`ansible-playbook playbooks/estimate.yml -e refresh=true`"
 
 
 def prices_of(prices: dict[str, Any], region: str) -> dict[str, Any]:
@@ -81,6 +84,40 @@ def monthly_usd(
     return total(parts_of(local, local.get(market, {}).get(instance_type), hours, usage_of(disk_gb, **others)))
 
 
+def kind_of(instance_type: str, market: str) -> str:
+    """Return how people call a type that is paid for in a certain way."""
+    return instance_type if market == "on_demand" else f"{market} {instance_type}"
+
+
+def unknown(
+    prices: dict[str, Any], region: str, instance_type: str, disk_gb: float, market: str = "on_demand", **others: Any
+) -> list[str]:
+    """Return which parts of a server have no price here: its own, its disk's, its address's."""
+    local = prices_of(prices, region)
+    parts = parts_of(local, local.get(market, {}).get(instance_type), HOURS_PER_MONTH, usage_of(disk_gb, **others))
+    return [part for part in PARTS if parts[part] is None]
+
+
+def most_usd(
+    prices: dict[str, Any], region: str, instance_type: str, disk_gb: float, market: str = "on_demand", **others: Any
+) -> float | None:
+    """Return what a month costs at most where prices are missing, or None where nothing at all is known of the type."""
+
+    def dearest(found: list[float | None]) -> float | None:
+        return max((MARGIN * one for one in found if one is not None), default=None)
+
+    local, every = prices_of(prices, region), list(prices.get("regions", {}).values())
+    known = {
+        key: local.get(key, dearest([other.get(key) for other in every]))
+        for key in ("gp3_gb_month", "snapshot_gb_month", "public_ipv4_hour", "egress_gb")
+    }
+    elsewhere = dearest([other.get("on_demand", {}).get(instance_type) for other in every])
+    # AWS takes no more for spot than on demand.
+    on_demand = local.get("on_demand", {}).get(instance_type, elsewhere)
+    per_hour = local.get(market, {}).get(instance_type, on_demand)
+    return total(parts_of(known, per_hour, HOURS_PER_MONTH, usage_of(disk_gb, **others)))
+
+
 def monthly_cost(
     prices: dict[str, Any], region: str, instance_type: str, disk_gb: float, market: str = "on_demand", **others: Any
 ) -> str:
@@ -88,11 +125,17 @@ def monthly_cost(
     if not instance_type:
         return ""
     always = monthly_usd(prices, region, instance_type, disk_gb, HOURS_PER_MONTH, market, **others)
-    kind = instance_type if market == "on_demand" else f"{market} {instance_type}"
+    kind = kind_of(instance_type, market)
     if always is None:
+        gaps = unknown(prices, region, instance_type, disk_gb, market, **others)
+        if "compute" in gaps:
+            return f"no price of {kind} in {region} is known here: {REFRESH} asks AWS for it"
+        named = {"disk": "disk", "ipv4": "IPv4 address", "snapshots": "snapshots", "egress": "traffic"}
+        alone = hourly_usd(prices, region, instance_type, HOURS_PER_MONTH, market)
         return (
-            f"no price of {kind} in {region} is known here: "
-            "`ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for it"
+            f"on AWS about ${alone:.2f} a month running all the time for {kind} in {region} alone"
+            f" (prices of {source_of(prices, region, market)['date']}); the price of its "
+            f"{' and '.join(named[part] for part in gaps)} there is not known here: {REFRESH} asks AWS for it"
         )
     workdays = monthly_usd(prices, region, instance_type, disk_gb, WORKDAY_HOURS, market, **others)
     stopped = monthly_usd(prices, region, instance_type, disk_gb, 0, market, **others)
@@ -115,17 +158,25 @@ def ceiling_problems(
     ceiling: float,
     setting: str,
     market: str = "on_demand",
+    asked: str = "",
     **others: Any,
 ) -> list[str]:
-    """Return why a server is dearer than agreed. With a ceiling of 0 nothing is too dear."""
+    """Return why a server is dearer than agreed. With a ceiling of 0 nothing is too dear. ``asked`` is why AWS did not say a price."""
     if not ceiling:
         return []
     month = monthly_usd(prices, region, instance_type, disk_gb, HOURS_PER_MONTH, market, **others)
-    kind = instance_type if market == "on_demand" else f"{market} {instance_type}"
+    kind = kind_of(instance_type, market)
     if month is None:
+        most = most_usd(prices, region, instance_type, disk_gb, market, **others)
+        if most is not None and most <= ceiling:
+            return []
+        way = (
+            f"{asked}. Mend that (policies/launch.json has the permissions),"
+            if asked
+            else f"{REFRESH} asks AWS for the price,"
+        )
         return [
-            f"No price of {kind} in {region} is known here, so {setting} ({ceiling:g}) cannot be kept: "
-            "`ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for the price, "
+            f"No price of {kind} in {region} is known here, so {setting} ({ceiling:g}) cannot be kept: {way} "
             f"or set {setting} to 0 to go without a ceiling."
         ]
     if month > ceiling:
@@ -134,6 +185,28 @@ def ceiling_problems(
             f"more than {setting} ({ceiling:g}): choose a smaller ec2_provision_instance_type or raise {setting}."
         ]
     return []
+
+
+def ceiling_note(
+    prices: dict[str, Any],
+    region: str,
+    instance_type: str,
+    disk_gb: float,
+    ceiling: float,
+    setting: str,
+    market: str = "on_demand",
+    **others: Any,
+) -> str:
+    """Return why a server goes on although a price is not known, or nothing."""
+    if not ceiling or not unknown(prices, region, instance_type, disk_gb, market, **others):
+        return ""
+    most = most_usd(prices, region, instance_type, disk_gb, market, **others)
+    if most is None or most > ceiling:
+        return ""
+    return (
+        f"What is not known is counted as in the dearest region that is, and half as much again: at most ${most:.2f} a month, "
+        f"so {setting} ({ceiling:g}) is kept"
+    )
 
 
 def source_of(prices: dict[str, Any], region: str, kind: str) -> dict[str, str]:
@@ -347,6 +420,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
         return {
+            "cost_ceiling_note": ceiling_note,
             "cost_ceiling_problems": ceiling_problems,
             "cost_estimate": cost_estimate,
             "cost_hourly_usd": hourly_usd,
@@ -355,6 +429,7 @@ class FilterModule:
             "cost_refreshed": refreshed,
             "cost_sources": sources,
             "cost_stopped": stopped_cost,
+            "cost_unknown": unknown,
             "cost_usage_problems": usage_problems,
             "monthly_cost": monthly_cost,
         }

@@ -12,6 +12,7 @@ description:
   - A price that AWS does not name, or names twice and differently, is null. An answer with no price at all is an error.
 options:
   instance_types: {description: The types to ask for, type: list, elements: str, required: true}
+  spot: {description: "Ask for spot prices, too, which needs C(ec2:DescribeSpotPriceHistory)", type: bool, default: true}
 author: [The project's authors]
 """
 
@@ -119,7 +120,9 @@ def one_rate(pricing: Any, service: str, unit: str, ending: str, **fields: str) 
     return only(found)
 
 
-def ask(pricing: Any, ec2: Any, region: str, names: list[str], now: datetime.datetime) -> dict[str, Any]:
+def ask(
+    pricing: Any, ec2: Any, region: str, names: list[str], now: datetime.datetime, with_spot: bool = True
+) -> dict[str, Any]:
     """Ask for everything."""
     servers = {name: server(pricing, region, name) for name in names}
     return {
@@ -127,7 +130,7 @@ def ask(pricing: Any, ec2: Any, region: str, names: list[str], now: datetime.dat
         "date": now.date().isoformat(),
         "on_demand": {name: one["on_demand"] for name, one in servers.items()},
         "reserved": {name: one["reserved"] for name, one in servers.items()},
-        "spot": spot(ec2, names, now),
+        "spot": spot(ec2, names, now) if with_spot else {},
         "types": {name: one["make"] for name, one in servers.items() if one["make"]},
         "gp3_gb_month": one_rate(
             pricing, "AmazonEC2", "GB-Mo", "EBS:VolumeUsage.gp3", regionCode=region, volumeApiName="gp3"
@@ -144,7 +147,10 @@ def ask(pricing: Any, ec2: Any, region: str, names: list[str], now: datetime.dat
 def main() -> None:
     """Run as Ansible asks."""
     module = AnsibleAWSModule(
-        argument_spec={"instance_types": {"type": "list", "elements": "str", "required": True}},
+        argument_spec={
+            "instance_types": {"type": "list", "elements": "str", "required": True},
+            "spot": {"type": "bool", "default": True},
+        },
         supports_check_mode=True,
     )
     region = module.region
@@ -155,17 +161,19 @@ def main() -> None:
             region,
             module.params["instance_types"],
             datetime.datetime.now(tz=datetime.timezone.utc),
+            module.params["spot"],
         )
     except (aws.ClientError, aws.BotoCoreError) as error:
-        reason = " ".join(str(error).split("<")[0].split()).rstrip(" (:")
+        reason = f"AWS did not say its prices ({' '.join(str(error).split('<')[0].split()).rstrip(' (:')})"
         module.fail_json(
-            msg=f"AWS did not say its prices ({reason}): check the credentials, that they may pricing:GetProducts and "
-            "ec2:DescribeSpotPriceHistory, and the network (the lab's API has no prices). The prices here stay as they were."
+            reason=reason,
+            msg=f"{reason}: check the credentials, that they may pricing:GetProducts and "
+            "ec2:DescribeSpotPriceHistory, and the network (the lab's API has no prices). The prices here stay as they were.",
         )
     if not any(answer["on_demand"].values()):
+        reason = f"AWS named no price of {', '.join(module.params['instance_types'])} in {region}"
         module.fail_json(
-            msg=f"AWS named no price of {', '.join(module.params['instance_types'])} in {region}: "
-            "correct the region and the types. The prices here stay as they were."
+            reason=reason, msg=f"{reason}: correct the region and the types. The prices here stay as they were."
         )
     module.exit_json(changed=False, answer=answer)
 

@@ -91,9 +91,7 @@ ROWS = {
         {"max_monthly_usd": 50},
     ),
     "unknown price": Row(
-        "No price of m5zn.large in us-west-2 is known here, so max_monthly_usd (200) cannot be kept: "
-        "`ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for the price, "
-        "or set max_monthly_usd to 0 to go without a ceiling.",
+        "No price of m5zn.large in us-west-2 is known here, so max_monthly_usd (200) cannot be kept: AWS did not say its prices (",
         {"ec2_provision_instance_type": "m5zn.large"},
     ),
     "CIDR that is none": Row(

@@ -35,7 +35,7 @@ def test_another_region_has_its_own_prices() -> None:
 
 def test_what_has_no_price_is_unknown_and_never_guessed() -> None:
     assert cost.monthly_usd(PRICES, EAST, "x9.nano", 30) is None
-    assert cost.monthly_usd(PRICES, "ap-south-1", "t3.medium", 30) is None
+    assert cost.monthly_usd(PRICES, "ap-south-2", "t3.medium", 30) is None
     assert cost.monthly_usd({}, EAST, "t3.medium", 30) is None
     assert cost.monthly_cost(PRICES, EAST, "x9.nano", 30).startswith("no price of x9.nano in us-east-1 is known here")
 
@@ -184,7 +184,7 @@ def test_gaps_and_regions_without_prices_are_said() -> None:
         in notes
     )
     assert any("in us-east-1 a reservation costs 62% to 64% of on demand" in note for note in notes)
-    assert said("ap-south-1", "2026-08-01", ["c5.large"])[0].startswith("WARNING: no prices of ap-south-1 are known")
+    assert said("ap-south-2", "2026-08-01", ["c5.large"])[0].startswith("WARNING: no prices of ap-south-2 are known")
 
 
 def test_sources_are_named_once() -> None:
@@ -247,3 +247,70 @@ def test_refreshed_prices_of_a_new_region() -> None:
     new = cost.refreshed({}, ANSWER)
     assert cost.monthly_usd(new, "us-west-2", "c5.large", 10) == pytest.approx(730 * 0.095 + 0.81)
     assert new["regions"]["us-west-2"].get("snapshot_gb_month") is None
+
+
+# AWS's commercial regions; those without a price of their own have what is said of a region that nobody knows.
+PRICED = """af-south-1 ap-east-1 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 ap-southeast-3
+ap-southeast-4 ca-central-1 eu-central-1 eu-north-1 eu-south-1 eu-south-2 eu-west-1 eu-west-2 eu-west-3 me-central-1 me-south-1
+us-east-1 us-east-2 us-west-1 us-west-2""".split()
+UNPRICED = """ap-east-2 ap-south-2 ap-southeast-5 ap-southeast-6 ap-southeast-7 ca-west-1 eu-central-2 il-central-1 mx-central-1
+sa-east-1""".split()
+
+
+@pytest.mark.parametrize("region", PRICED + UNPRICED)
+@pytest.mark.parametrize("name", ["m7i-flex.large", "t3.micro", "t3.medium", "t3.large"])
+def test_the_default_ceiling_lets_small_servers_go_in_every_region(region: str, name: str) -> None:
+    assert cost.ceiling_problems(PRICES, region, name, 30, 200, "max_monthly_usd") == []
+    assert cost.ceiling_problems(PRICES, region, name, 30, 200, "max_monthly_usd", "spot") == []
+    assert cost.ceiling_problems(PRICES, region, "p5.48xlarge", 30, 200, "max_monthly_usd")
+    assert cost.ceiling_problems(PRICES, region, "p5.48xlarge", 30, 200, "max_monthly_usd", "spot")
+
+
+@pytest.mark.parametrize("region", PRICED)
+def test_regions_that_have_a_price_have_one_of_the_common_types(region: str) -> None:
+    assert cost.hourly_usd(PRICES, region, "t3.large")
+    assert cost.hourly_usd(PRICES, region, "t4g.medium") or region in ("us-east-1", "us-west-2")
+
+
+def test_what_is_not_known_counts_as_in_the_dearest_region_and_half_as_much_again() -> None:
+    prices = {
+        "regions": {
+            "cheap": {"on_demand": {"t3.large": 0.1}, "gp3_gb_month": 0.1, "public_ipv4_hour": 0.005},
+            "dear": {"on_demand": {"t3.large": 0.2}, "gp3_gb_month": 0.2},
+            "half": {"on_demand": {"t3.large": 0.1}},
+        }
+    }
+    assert cost.most_usd(prices, "cheap", "t3.large", 10) == cost.monthly_usd(prices, "cheap", "t3.large", 10)
+    half = 730 * 0.1 + 1.5 * 0.2 * 10 + 1.5 * 0.005 * 730
+    assert cost.most_usd(prices, "half", "t3.large", 10) == pytest.approx(half)
+    nowhere = 1.5 * 0.2 * 730 + 1.5 * 0.2 * 10 + 1.5 * 0.005 * 730
+    assert cost.most_usd(prices, "nowhere", "t3.large", 10) == pytest.approx(nowhere)
+    assert cost.most_usd(prices, "nowhere", "t3.large", 10, "spot") == pytest.approx(nowhere)
+    assert cost.most_usd(prices, "cheap", "x9.nano", 10) is None
+    assert cost.unknown(prices, "cheap", "t3.large", 10) == []
+    assert cost.unknown(prices, "half", "t3.large", 10) == ["disk", "ipv4"]
+    assert cost.unknown(prices, "nowhere", "t3.large", 10) == ["compute", "disk", "ipv4"]
+    at = ("t3.large", 10)
+    assert cost.ceiling_problems(prices, "half", *at, half + 1, "max") == []
+    assert cost.ceiling_note(prices, "half", *at, half + 1, "max") == (
+        "What is not known is counted as in the dearest region that is, and half as much again: at most $81.47 a month, "
+        "so max (82.475) is kept"
+    )
+    assert cost.ceiling_note(prices, "cheap", *at, 200, "max") == ""
+    assert cost.ceiling_note(prices, "half", *at, 0, "max") == ""
+    assert cost.ceiling_note(prices, "half", *at, half - 1, "max") == ""
+    (refused,) = cost.ceiling_problems(
+        prices, "half", *at, half - 1, "max", asked="AWS did not say its prices (AccessDenied)"
+    )
+    assert refused == (
+        "No price of t3.large in half is known here, so max (80.475) cannot be kept: AWS did not say its prices (AccessDenied). Mend that "
+        "(policies/launch.json has the permissions), or set max to 0 to go without a ceiling."
+    )
+
+
+def test_a_part_that_is_not_known_is_named() -> None:
+    line = cost.monthly_cost(PRICES, "me-central-1", "t3.large", 30)
+    assert line == (
+        "on AWS about $73.22 a month running all the time for t3.large in me-central-1 alone (prices of 2025-09-01); the price of its disk "
+        "there is not known here: `ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for it"
+    )
