@@ -59,7 +59,9 @@ options:
     type: str
     required: true
   parallel:
-    description: How many environments are worked on at a time.
+    description:
+      - How many kernels are worked on at a time. Conda itself is run once at a time, whatever this says, as two of them that fetch
+        the same package into one cache break each other.
     type: int
     default: 2
   prune:
@@ -100,6 +102,7 @@ import pwd
 import re
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -186,13 +189,17 @@ class Conda:
     def __init__(self, owner: Owner, prefix: Path, channels: list[str]) -> None:
         self.owner = owner
         self.program = prefix / "bin/conda"
+        # One at a time: conda's package cache is not made for two (conda/conda#8870, #13037). Both fetch what both need, the second
+        # removes the archive of the first, and either may fail, on the first run of a server above all.
+        self.turn = threading.Lock()
         # Exactly the channels of the role, whatever configuration files the account has.
         self.channels = ["--override-channels", *(word for channel in channels for word in ("-c", channel))]
 
     def __call__(self, *argv: str) -> dict[str, Any]:
         """Run it with --json and return what it says; a failure is a sentence."""
         # -q: without it progress bars are part of the JSON.
-        answer = self.owner.run(str(self.program), *argv, "--json", "-q")
+        with self.turn:
+            answer = self.owner.run(str(self.program), *argv, "--json", "-q")
         said = last_object(answer.stdout)
         if answer.returncode or said.get("exception_name"):
             reason = one_line(str(said.get("message") or said.get("error") or answer.stderr or answer.stdout))

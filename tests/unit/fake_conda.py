@@ -1,7 +1,7 @@
 """A conda for unit tests: packages are names with versions in a file, environments are folders, traps are conda's own.
 
 What it copies from the real one: create deletes an existing environment before it looks at anything else, a no-op has
-no "actions", install without --satisfied-skip-solve updates, errors are JSON on standard output.
+no "actions", install without --satisfied-skip-solve updates, errors are JSON on standard output, two at once break the cache.
 FAKE_CONDA (a folder) holds channel.json {name: [versions, newest last]}, calls.log, and "die" to be killed half-way.
 """
 
@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,25 @@ def record_of(name: str, version: str) -> dict[str, Any]:
     return {"name": name, "version": version, "url": url, "sha256": hashlib.sha256(url.encode()).hexdigest()}
 
 
+def fetch(wanted: dict[str, str]) -> None:
+    """Bring packages into the cache; with a file "slow" for a while. Like the real one, two that fetch the same at once break."""
+    cache = HOME / "pkgs"
+    cache.mkdir(exist_ok=True)
+    for name, version in wanted.items():
+        archive, partial = cache / f"{name}-{version}", cache / f"{name}-{version}.partial"
+        if archive.exists():
+            continue
+        try:
+            partial.touch(exist_ok=False)
+        except FileExistsError:
+            fail("FileNotFoundError", f"[Errno 2] No such file or directory: '{partial}' -> '{archive}'")
+        if (HOME / "slow").exists():
+            time.sleep(1)
+        partial.rename(archive)
+
+
 def write(prefix: Path, wanted: dict[str, str]) -> None:
+    fetch(wanted)
     meta = prefix / "conda-meta"
     meta.mkdir(parents=True, exist_ok=True)
     (meta / "history").touch()

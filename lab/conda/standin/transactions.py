@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import hashlib
 import json
 import re
@@ -10,7 +12,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,9 +192,32 @@ def _difference(prefix: Path, records: list[RepoDataRecord], present: list[Prefi
     )
 
 
-def _unpacked(record: RepoDataRecord, config: Config) -> bool:
+def _unpacked(record: PackageRecord, config: Config) -> bool:
     stem = f"{record.name.normalized}-{record.version}-{record.build}"
-    return any(folder.is_dir() and any(folder.glob(f"{stem}*")) for folder in config.pkgs_dirs())
+    return any(folder.is_dir() and any(p.is_dir() for p in folder.glob(f"{stem}*")) for folder in config.pkgs_dirs())
+
+
+@contextlib.contextmanager
+def alone(cache: Path, archives: Sequence[str]) -> Iterator[None]:
+    """Fetch like conda 26.3: each archive comes as FILE.partial, and a second conda that fetches the same meanwhile fails.
+
+    py-rattler's own cache is safe for two. Conda's is not: the second waits for the lock on FILE.partial, finds it gone, and
+    gives up (conda/conda#8870, #13037).
+    """
+    with contextlib.ExitStack() as held:
+        for name in sorted(archives):
+            partial = cache / f"{name}.partial"
+            stream = held.enter_context(partial.open("w"))
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as problem:
+                raise CondaError(
+                    "FileNotFoundError",
+                    f"[Errno 2] No such file or directory: '{partial}' -> '{cache / name}'",
+                    exception_type="<class 'FileNotFoundError'>",
+                ) from problem
+            held.callback(partial.unlink, missing_ok=True)
+        yield
 
 
 def _fetch(record: RepoDataRecord) -> Record:
@@ -219,17 +244,24 @@ def carry_out(change: Change, specs: list[str], config: Config) -> None:
     cache = config.pkgs_dirs()[0]
     cache.mkdir(parents=True, exist_ok=True)
     change.prefix.mkdir(parents=True, exist_ok=True)
+    linked = {(record["name"], record["version"], record["build_string"]) for record in change.link}
+    fetched = [
+        record.url.rsplit("/", 1)[1]
+        for record in change.records
+        if (record.name.normalized, str(record.version), record.build) in linked and not _unpacked(record, config)
+    ]
     try:
-        asyncio.run(
-            install(
-                list(change.records),
-                target_prefix=change.prefix,
-                cache_dir=cache,
-                reinstall_packages=change.reinstall or None,
-                show_progress=False,
-                requested_specs=[match(spec)._match_spec for spec in specs],
+        with alone(cache, fetched):
+            asyncio.run(
+                install(
+                    list(change.records),
+                    target_prefix=change.prefix,
+                    cache_dir=cache,
+                    reinstall_packages=change.reinstall or None,
+                    show_progress=False,
+                    requested_specs=[match(spec)._match_spec for spec in specs],
+                )
             )
-        )
     except InstallerError as problem:
         text = str(problem)
         if "hash mismatch" in text.lower() or "sha256" in text.lower():
