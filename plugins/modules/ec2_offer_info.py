@@ -46,19 +46,22 @@ network: {description: "vpc_id and subnets (id, zone) of the zones that offer th
   type: dict, returned: always}
 """
 
+import datetime
 import difflib
+import re
 from typing import Any, NoReturn
 
 try:
     import boto3
     import botocore.exceptions as aws
+    import botocore.session
 except ImportError:
     pass  # AnsibleAWSModule says so in its own words
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 WAYS_OUT = (
-    "run `aws configure` (or `aws sso login`, or set ec2_provision_profile) to use your AWS account, "
+    "run `aws configure` (or `aws login`, `aws sso login`, or set ec2_provision_profile) to use your AWS account, "
     "or `make demo` to try everything on this machine without one."
 )
 WRONG_CREDENTIALS = {
@@ -69,6 +72,8 @@ WRONG_CREDENTIALS = {
     "InvalidAccessKeyId",
 }
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+# A clock that is wrong looks like wrong credentials: the time of the request, what it may be at the least or most, and AWS's own time.
+SKEWED = re.compile(r"Signature (?:expired|not yet current): (\d{8}T\d{6}Z) is .*?\((\d{8}T\d{6}Z) ")
 FORBIDDEN = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 HOME_REGION = "us-east-1"
 
@@ -93,18 +98,40 @@ def nearest(word: str, words: list[str]) -> str:
     return f" Did you mean {' or '.join(alike)}?" if alike else ""
 
 
+def clock(text: str) -> str:
+    """A sentence on a clock that is wrong, if that is why AWS refuses the signature, or nothing."""
+    found = SKEWED.search(text)
+    if not found:
+        return ""
+    here, there = (datetime.datetime.strptime(one, "%Y%m%dT%H%M%SZ") for one in found.groups())  # noqa: DTZ007 - both are UTC
+    minutes = round(abs((here - there).total_seconds()) / 60)
+    return (
+        f"This machine's clock is {minutes} minutes {'behind' if here < there else 'ahead'} of AWS's, which takes no requests from "
+        "it: set it right (such as with `timedatectl set-ntp true`), then run the same command."
+    )
+
+
 def explain(error: Exception, doing: str) -> str:
     """One sentence for an error of any call."""
     code, text = code_of(error), text_of(error)
+    if clock(text):
+        return clock(text)
+    if isinstance(error, aws.MissingDependencyException):
+        return (
+            "The AWS profile signs in with `aws login`, and for that a package is missing here (botocore[crt]): run `make setup` "
+            "again, then the same command."
+        )
     if isinstance(error, (aws.NoCredentialsError, aws.CredentialRetrievalError)):
         return f"No AWS credentials were found ({text}): {WAYS_OUT}"
     if isinstance(error, aws.PartialCredentialsError):
         return f"The AWS credentials are incomplete ({text}): {WAYS_OUT}"
     if code in EXPIRED or isinstance(
-        error, (aws.TokenRetrievalError, aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError)
+        error, (aws.TokenRetrievalError, aws.SSOTokenLoadError, aws.UnauthorizedSSOTokenError, aws.LoginError)
     ):
-        return f"The AWS credentials have expired ({text}): sign in again (`aws sso login`, or new keys), then run "
-        "the same command."
+        return (
+            f"The AWS credentials have expired ({text}): sign in again (`aws login`, `aws sso login`, or new keys), then run "
+            "the same command."
+        )
     if code in WRONG_CREDENTIALS:
         return f"AWS does not accept these credentials ({code}: {text}): {WAYS_OUT}"
     if code in FORBIDDEN:
@@ -329,6 +356,16 @@ def find_network(ec2: Any, options: dict[str, Any], zones: list[str]) -> dict[st
     }
 
 
+def check_login(profile: str | None) -> None:
+    """Refuse a profile of `aws login` that cannot be used here; amazon.aws would say so in botocore's words."""
+    session = botocore.session.Session(profile=profile or None)
+    try:
+        if "login_session" in session.get_scoped_config():
+            session.get_credentials()
+    except aws.BotoCoreError as error:
+        raise Refusal(explain(error, "say whose they are")) from None
+
+
 def survey(module: Any) -> dict[str, Any]:
     """Ask in the order in which a person would want to know."""
     region, options = module.region or HOME_REGION, module.params
@@ -343,6 +380,7 @@ def survey(module: Any) -> dict[str, Any]:
             f"There is no AWS profile '{options['profile']}': correct "
             f"ec2_provision_profile.{nearest(options['profile'], profiles)}"
         )
+    check_login(options.get("profile"))
     known = boto3.session.Session().get_available_regions("ec2", partition_name=partition(region))
     first = region if region in known else HOME_REGION
     doing = "say whose they are"
