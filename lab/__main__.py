@@ -152,7 +152,7 @@ def fault(settings: Settings, arguments: argparse.Namespace) -> None:
         faults.write([])
     elif arguments.action and arguments.code:
         message = arguments.message or f"{arguments.code} (set by hand in the lab)"
-        faults.add(Fault(arguments.action, arguments.code, message, arguments.zone, arguments.times))
+        faults.add(Fault(arguments.action, arguments.code, message, arguments.zone, arguments.times, arguments.after))
     for one in faults.read():
         where = f" in {one.zone}" if one.zone else ""
         print(f"{one.action}{where}: {one.code} {one.message}{f' ({one.times} more)' if one.times else ''}")
@@ -209,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
     faulty.add_argument("message", nargs="?")
     faulty.add_argument("--zone", help="only calls for this availability zone (RunInstances)")
     faulty.add_argument("--times", type=int, default=0, help="how many calls fail (0: all)")
+    faulty.add_argument("--after", action="store_true", help="the call is done, and its answer is lost")
     faulty.add_argument("--clear", action="store_true", help="no more faults")
     taken = commands.add_parser("interrupt", help="take an instance back, as AWS does a spot instance")
     taken.add_argument("instance")

@@ -10,13 +10,18 @@ from pathlib import Path
 
 @dataclass
 class Fault:
-    """One failure: of an action, in one zone or all, for a number of calls or (0) for ever."""
+    """One failure: of an action, in one zone or all, for a number of calls or (0) for ever.
+
+    `after` lets the call be done first: its answer is lost. For RunInstances with a code as StateReason has them (Client.*,
+    Server.*) the answer comes, and what was launched is terminated at once for that reason.
+    """
 
     action: str
     code: str
     message: str
     zone: str | None = None
     times: int = 0
+    after: bool = False
 
 
 class Faults:

@@ -545,12 +545,26 @@ def errors(faults: Faults) -> None:
             # moto looks up the service's error format by the module of the error.
             kind = type("InjectedError", (ServiceException,), {"__module__": f"moto.{self.service_name}.exceptions"})
             error = kind(fault.code, fault.message)
+            name = camelcase_to_underscores(action)
+            usual = getattr(self, name)
 
-            def fail() -> None:
+            def fail() -> Any:
+                done = usual() if fault.after else None
+                if fault.after and fault.code.startswith(("Client.", "Server.")):
+                    end_at_once(self.ec2_backend, done, fault.code, fault.message)
+                    return done
                 raise error
 
-            setattr(self, camelcase_to_underscores(action), fail)
+            setattr(self, name, fail)
         return original(self)
+
+
+def end_at_once(backend: EC2Backend, answer: Any, code: str, message: str) -> None:
+    """Terminate what a call has just launched, as AWS does when a disk cannot be made or its key not be used."""
+    ids = [instance.id for instance in answer.result.instances]
+    backend.terminate_instances(ids)
+    for instance in backend.get_multi_instances_by_id(ids):
+        instance.state_reason.code, instance.state_reason.message = code, f"{code}: {message}"
 
 
 __all__ = ["INSTANCE_TYPES", "apply"]

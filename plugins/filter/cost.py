@@ -12,6 +12,8 @@ OLD_DAYS = 180
 PARTS = ("compute", "disk", "snapshots", "ipv4", "egress")
 # A price that is not known is taken to be at most that of the dearest region that is known, and half as much again.
 MARGIN = 1.5
+# The part of each vCPU that a t3, t3a or t4g may use all the time, by size (AWS's table of CPU credits).
+BASELINE = {"nano": 0.05, "micro": 0.1, "small": 0.2, "medium": 0.2, "large": 0.3, "xlarge": 0.4, "2xlarge": 0.4}
 REFRESH = "`ansible-playbook playbooks/estimate.yml -e refresh=true`"
 
 
@@ -82,6 +84,28 @@ def monthly_usd(
     """Return US dollars for a month in which a server runs ``hours``, or None when a price is unknown; ``others`` as in usage_of."""
     local = prices_of(prices, region)
     return total(parts_of(local, local.get(market, {}).get(instance_type), hours, usage_of(disk_gb, **others)))
+
+
+def surplus_usd(prices: dict[str, Any], instance_type: str) -> float | None:
+    """Return what an hour of full load costs beyond the price of a burstable type whose CPU credits are unlimited, at most."""
+    family, _, size = instance_type.partition(".")
+    price, share = prices.get("surplus_vcpu_hour", {}).get(family), BASELINE.get(size)
+    vcpus = (prices.get("types", {}).get(instance_type) or {}).get("vcpus")
+    return None if not price or share is None or not vcpus else float(price * vcpus * (1 - share))
+
+
+def credits_note(prices: dict[str, Any], instance_type: str, wanted: str) -> str:
+    """Return what the CPU credits of a new burstable server cost, or nothing for other types and for t2, which begins with some."""
+    family = instance_type.partition(".")[0]
+    if family not in prices.get("surplus_vcpu_hour", {}) or (family == "t2" and wanted == "standard"):
+        return ""
+    usd = surplus_usd(prices, instance_type)
+    most = "what that costs is not known here" if usd is None else f"at most ${usd:.2f} for each hour of full load"
+    if wanted == "unlimited":
+        return f"{instance_type} has unlimited CPU credits: {most}, for good (ec2_provision_cpu_credits)"
+    return (
+        f"{instance_type} gets no CPU credits to begin with, so it has unlimited ones until verify has passed: {most}"
+    )
 
 
 def kind_of(instance_type: str, market: str) -> str:
@@ -287,6 +311,13 @@ def notes(prices: dict[str, Any], estimate: dict[str, Any], today: str) -> list[
     ]
     if any("reserved" in ways for ways in gaps):
         said += shares(prices, region)
+    burstable = {server["type"]: surplus_usd(prices, server["type"]) for server in estimate["servers"]}
+    said += [
+        f"{name}: CPU credits beyond its share cost at most ${usd:.2f} for an hour of full load; a new server has them until it "
+        "was verified."
+        for name, usd in burstable.items()
+        if usd is not None and not name.startswith("t2.")
+    ]
     said += [
         f"Work hours are {usage['work_hours']:g} a month; a stopped server costs its disk and snapshots only"
         + (" and its Elastic IP." if usage["public_ipv4"] and usage["elastic_ip"] else ", its address goes back."),
@@ -388,6 +419,7 @@ def refreshed(prices: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     given = {name for region in regions.values() for name in region["from"].values()}
     every = {**prices.get("sources", {}), f"aws_{answer['date']}": {"date": answer["date"], "says": says}}
     return {
+        **prices,
         "sources": {name: source for name, source in every.items() if name in given},
         "types": {**prices.get("types", {}), **answer["types"]},
         "regions": regions,
@@ -422,6 +454,7 @@ class FilterModule:
         return {
             "cost_ceiling_note": ceiling_note,
             "cost_ceiling_problems": ceiling_problems,
+            "cost_credits_note": credits_note,
             "cost_estimate": cost_estimate,
             "cost_hourly_usd": hourly_usd,
             "cost_monthly_usd": monthly_usd,

@@ -294,6 +294,10 @@ def server_notes(
         notes.append(
             f"{name} has no record on this machine: it was launched from another, or its state folder is gone."
         )
+    if record.get("credits_until_verified") and instances:
+        notes.append(
+            f"{name} has unlimited CPU credits until it was verified, and may bill extra: site.yml or playbooks/verify.yml ends that."
+        )
     if record and not instances:
         notes.append(
             f"{name} has a record here ({record.get('instance_id')}), but AWS has no instance of it: "

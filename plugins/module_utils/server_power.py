@@ -38,7 +38,7 @@ def made_up(code: str, message: str, call: str) -> Exception:
 
 def code_of(error: Exception) -> str:
     """The code that AWS gave an error, or nothing."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    return str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
 
 
 def facts(instance: dict[str, Any]) -> dict[str, Any]:

@@ -84,12 +84,12 @@ class Refusal(Exception):
 
 def code_of(error: Exception) -> str:
     """The code that AWS gave an error, or nothing."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    return str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
 
 
 def text_of(error: Exception) -> str:
     """AWS's own words, without botocore's frame around them."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Message", "") or error).rstrip(".")
+    return str((getattr(error, "response", None) or {}).get("Error", {}).get("Message", "") or error).rstrip(".")
 
 
 def nearest(word: str, words: list[str]) -> str:

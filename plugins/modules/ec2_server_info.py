@@ -28,6 +28,7 @@ EXAMPLES = """
 RETURN = """
 instances: {description: Instances that are not terminated or on their way to it, type: list, returned: always}
 leaving: {description: Ids of instances that are shutting down, type: list, returned: always}
+ended: {description: "Instances that are terminated or on their way to it: id, and reason in AWS's words", type: list, returned: always}
 key_pairs: {description: Key pairs with their public key, type: list, returned: always}
 security_groups: {description: Security groups, type: list, returned: always}
 vpcs: {description: VPCs made for this server, type: list, returned: always}
@@ -37,6 +38,9 @@ strangers: {description: Key pairs and groups that have the name but not the tag
 mistagged: {description: "Volumes, network interfaces, key pairs whose tags differ", type: list, returned: always}
 """
 
+import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 try:
@@ -46,7 +50,24 @@ except ImportError:
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
-ALIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
+BURSTABLE = re.compile(r"t\d")  # not trn1, of which this question is an error
+ENDED = ["shutting-down", "terminated"]
+STATES = ["pending", "running", "stopping", "stopped", *ENDED]
+# For some seconds after a launch AWS may not know the parts of an instance that it names itself.
+PATIENCE = 60
+PACE = 3
+
+
+def patiently(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Ask for parts by their ids, and again while AWS says that there are none of these."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return call()
+        except aws.ClientError as error:
+            if not error.response["Error"]["Code"].endswith(".NotFound") or time.monotonic() > until:
+                raise
+        time.sleep(PACE)
 
 
 def by_tags(project: str, name: str) -> list[dict[str, Any]]:
@@ -63,14 +84,16 @@ def describe_instance(ec2: Any, instance: dict[str, Any]) -> dict[str, Any]:
     """The facts of an instance that the role decides by."""
     root = instance.get("RootDeviceName")
     devices = {m["DeviceName"]: m["Ebs"]["VolumeId"] for m in instance.get("BlockDeviceMappings", []) if "Ebs" in m}
-    volumes = ec2.describe_volumes(VolumeIds=sorted(devices.values()))["Volumes"] if devices else []
+    volumes = []
+    if devices:
+        volumes = patiently(lambda: ec2.describe_volumes(VolumeIds=sorted(devices.values())))["Volumes"]
     sizes = {v["VolumeId"]: v["Size"] for v in volumes}
     # Never a disk for data, which may be larger.
     plain = {v["VolumeId"] for v in volumes if "Role" not in tags_of(v)}
     root_id = devices.get(str(root)) or next((one for one in devices.values() if one in plain), "")
     credit = ""
-    if instance["InstanceType"].startswith("t"):
-        answer = ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
+    if BURSTABLE.match(instance["InstanceType"]):
+        answer = patiently(lambda: ec2.describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]]))
         credit = next((c.get("CpuCredits", "") for c in answer["InstanceCreditSpecifications"]), "")
     return {
         "id": instance["InstanceId"],
@@ -103,14 +126,20 @@ def survey(ec2: Any, options: dict[str, Any], tags: dict[str, str]) -> dict[str,
     project, name, resource = options["project"], options["name"], options["resource_name"]
     mine = by_tags(project, name)
     pages = ec2.get_paginator("describe_instances").paginate(
-        Filters=[*mine, {"Name": "instance-state-name", "Values": ALIVE}]
+        Filters=[*mine, {"Name": "instance-state-name", "Values": STATES}]
     )
     found = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
     leaving = [i["InstanceId"] for i in found if i["State"]["Name"] == "shutting-down"]
-    instances = [describe_instance(ec2, i) for i in found if i["InstanceId"] not in leaving]
+    instances = [describe_instance(ec2, i) for i in found if i["State"]["Name"] not in ENDED]
+    ended = [
+        {"id": i["InstanceId"], "reason": i.get("StateReason", {}).get("Message", "")}
+        for i in found
+        if i["State"]["Name"] in ENDED
+    ]
     interfaces = [part for i in instances for part in i["parts"] if part.startswith("eni-")]
     if interfaces:
-        for one in ec2.describe_network_interfaces(NetworkInterfaceIds=interfaces)["NetworkInterfaces"]:
+        answer = patiently(lambda: ec2.describe_network_interfaces(NetworkInterfaceIds=interfaces))
+        for one in answer["NetworkInterfaces"]:
             next(i for i in instances if one["NetworkInterfaceId"] in i["parts"])["parts"][
                 one["NetworkInterfaceId"]
             ] = tags_of(one, "TagSet")
@@ -132,6 +161,7 @@ def survey(ec2: Any, options: dict[str, Any], tags: dict[str, str]) -> dict[str,
     return {
         "instances": instances,
         "leaving": leaving,
+        "ended": ended,
         "key_pairs": [
             {"name": k["KeyName"], "id": k["KeyPairId"], "public_key": " ".join(k.get("PublicKey", "").split()[:2])}
             for k in keys

@@ -58,3 +58,12 @@ def test_a_clock_that_is_wrong_is_not_called_wrong_credentials(text: str, says: 
     assert "timedatectl" in said
     other = ec2_offer_info.explain(refused("SignatureDoesNotMatch", "The signature does not match"), "look")
     assert other.startswith("AWS does not accept these credentials")
+
+
+def test_no_answer_is_a_sentence_too() -> None:
+    """An error of the connection has a response that is None."""
+    for error in (
+        aws.ReadTimeoutError(endpoint_url="https://sts"),
+        aws.ConnectTimeoutError(endpoint_url="https://sts"),
+    ):
+        assert ec2_offer_info.explain(error, "look").startswith("AWS cannot be reached (")

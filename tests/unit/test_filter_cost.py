@@ -314,3 +314,35 @@ def test_a_part_that_is_not_known_is_named() -> None:
         "on AWS about $73.22 a month running all the time for t3.large in me-central-1 alone (prices of 2025-09-01); the price of its disk "
         "there is not known here: `ansible-playbook playbooks/estimate.yml -e refresh=true` asks AWS for it"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "usd"),
+    [
+        ("t3.micro", 0.09),
+        ("t3.large", 0.07),
+        ("t3a.medium", 0.08),
+        ("t4g.small", 0.064),
+        ("t3.2xlarge", 0.24),
+        ("m7i.large", None),
+    ],
+)
+def test_what_an_hour_of_full_load_costs_with_unlimited_credits(name: str, usd: float | None) -> None:
+    found = cost.surplus_usd(PRICES, name)
+    assert found is None if usd is None else found == pytest.approx(usd)
+
+
+def test_the_credits_of_a_new_server_are_said() -> None:
+    assert cost.credits_note(PRICES, "t3.large", "standard") == (
+        "t3.large gets no CPU credits to begin with, so it has unlimited ones until verify has passed: at most $0.07 for each hour "
+        "of full load"
+    )
+    assert cost.credits_note(PRICES, "t3.large", "unlimited").endswith("for good (ec2_provision_cpu_credits)")
+    assert cost.credits_note(PRICES, "t2.micro", "standard") == ""
+    assert cost.credits_note(PRICES, "m7i-flex.large", "standard") == ""
+    assert "not known" in cost.credits_note({"surplus_vcpu_hour": {"t3": 0.05}}, "t3.large", "standard")
+    assert any(
+        "t3.large: CPU credits beyond its share cost at most $0.07" in note
+        for note in said(EAST, "2026-08-01", ["t3.large"])
+    )
+    assert cost.refreshed(PRICES, ANSWER)["surplus_vcpu_hour"] == PRICES["surplus_vcpu_hour"]
