@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from typing import Any
 
 HOURS_PER_MONTH = 730
@@ -84,6 +85,16 @@ def monthly_usd(
     """Return US dollars for a month in which a server runs ``hours``, or None when a price is unknown; ``others`` as in usage_of."""
     local = prices_of(prices, region)
     return total(parts_of(local, local.get(market, {}).get(instance_type), hours, usage_of(disk_gb, **others)))
+
+
+def pace(instance_type: str) -> int:
+    """Return how many times longer a type may take than one that always has its cores: a burstable one without credits is slow.
+
+    A machine whose type is not known counts as one that has its cores.
+    """
+    family, _, size = instance_type.partition(".")
+    share = BASELINE.get(size, 1) if family in ("t2", "t3", "t3a", "t4g") else 1
+    return min(5, math.ceil(1 / (2 * share))) if share < 1 else 1
 
 
 def surplus_usd(prices: dict[str, Any], instance_type: str) -> float | None:
@@ -459,6 +470,7 @@ class FilterModule:
             "cost_hourly_usd": hourly_usd,
             "cost_monthly_usd": monthly_usd,
             "cost_notes": notes,
+            "cost_pace": pace,
             "cost_refreshed": refreshed,
             "cost_sources": sources,
             "cost_stopped": stopped_cost,

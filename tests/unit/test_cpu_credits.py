@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from plugins.filter import status
+from plugins.filter import cost, status
 from plugins.modules import ec2_cpu_credits, ec2_launch
 from tests.unit.test_module_ec2 import WISH
 
@@ -62,3 +62,21 @@ def test_status_shows_a_server_that_was_not_verified() -> None:
 
     assert "unlimited CPU credits until it was verified" in notes({"credits_until_verified": True})
     assert notes({"credits_until_verified": False}) == notes({"other": 1}) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        ("t3.nano", 5),
+        ("t3.micro", 5),
+        ("t4g.small", 3),
+        ("t3.medium", 3),
+        ("t3a.large", 2),
+        ("t2.xlarge", 2),
+        ("m7i-flex.large", 1),
+        ("trn1.2xlarge", 1),
+        ("", 1),
+    ],
+)
+def test_waits_are_longer_on_types_that_slow_down(name: str, times: int) -> None:
+    assert cost.pace(name) == times
