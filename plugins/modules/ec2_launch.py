@@ -220,7 +220,6 @@ def main() -> None:
             "spot_max_usd": {"type": "str", "default": ""},
             "tags": {"type": "dict", "required": True},
         },
-        mutually_exclusive=[("standard_credits", "unlimited_credits")],
         supports_check_mode=True,
     )
     options = module.params

@@ -13,6 +13,7 @@ import pytest
 from tests.played import Run, play
 from tests.refusals.conftest import Account
 
+pytestmark = pytest.mark.extended
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -25,7 +26,7 @@ class Launch:
         self.inventory = folder / "inventory.json"
         self.inventory.write_text(json.dumps({"servers": {"children": {"launched": {"hosts": {"lost": {}}}}}}))
 
-    def provision(self, **given: Any) -> Run:
+    def provision(self, playbook: str = "playbooks/provision.yml", **given: Any) -> Run:
         settings = {
             "state_dir": str(self.state),
             "ec2_provision_allowed_cidrs": ["203.0.113.7/32"],
@@ -38,7 +39,7 @@ class Launch:
             PROJECT,
             "-i",
             str(self.inventory),
-            "playbooks/provision.yml",
+            playbook,
             "-e",
             json.dumps(settings),
             environment={**environment, "HOME": str(self.folder), **self.account.keys},
@@ -111,3 +112,25 @@ def test_what_aws_ends_at_once_is_said_at_once(launch: Launch) -> None:
     after = launch.provision()
     assert after.code == 0, after.output
     assert len(launch.instances()) == 1
+
+
+def test_a_burstable_server_has_unlimited_credits_until_it_was_verified(launch: Launch) -> None:
+    def credits() -> str:
+        (instance,) = launch.instances()
+        found = launch.account.client().describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
+        return str(found["InstanceCreditSpecifications"][0]["CpuCredits"])
+
+    # The second run is that of somebody whose first was cut off before verify.
+    for changed in (True, False):
+        run = launch.provision(ec2_provision_instance_type="t3.large")
+        assert run.code == 0, run.output
+        assert bool(run.changed) == changed
+        assert credits() == "unlimited"
+    assert "credits_until_verified: true" in (launch.state / "lost/record.yml").read_text()
+    for changed in (True, False):
+        run = launch.provision(str(PROJECT / "tests/refusals/verified.yml"), ec2_provision_instance_type="t3.large")
+        assert run.code == 0, run.output
+        assert bool(run.changed) == changed
+        assert credits() == "standard"
+    again = launch.provision(ec2_provision_instance_type="t3.large")
+    assert again.changed == 0
