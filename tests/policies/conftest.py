@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -14,17 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
+
+from tests.account import REGION, Account, new_account
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = ROOT / "reports"
-PROJECT, ACCOUNT, REGION = "notebook-server", "123456789012", "us-west-2"
+PROJECT, ACCOUNT = "notebook-server", "123456789012"
 
 
 @dataclass
 class Run:
-    """A finished run of a playbook, and the actions that it called."""
+    """A finished run of playbooks, and the actions that it called."""
 
     code: int
     output: str
@@ -35,43 +35,17 @@ class Run:
         """Whether the output names an action, maybe broken over lines."""
         return action in re.sub(r"\s+", "", self.output)
 
+    def changed(self) -> int:
+        """How many tasks changed something, on all hosts."""
+        return sum(map(int, re.findall(r"changed=(\d+)", self.output)))
+
 
 class Lab:
-    """The lab's API without hosts."""
+    """The account, its users and what they run."""
 
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder = folder
-        self.lab = {"LAB_DIR": str(folder / "lab"), "LAB_NAME": "policies", "LAB_PORT": str(self.port)}
-        self.command("up", "--api-only")
-        lines = (folder / "lab/env").read_text().splitlines()
-        self.keys = dict(line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
-        self.iam = self.client("iam")
-
-    def command(self, *arguments: str) -> str:
-        """Run `python -m lab`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "lab", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **self.lab},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
-
-    def client(self, service: str, keys: dict[str, str] | None = None) -> Any:
-        """A client with a user's keys, or with those that may do everything."""
-        have = {**self.keys, **(keys or {})}
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=have["AWS_ENDPOINT_URL"],
-            region_name=REGION,
-            aws_access_key_id=have["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=have["AWS_SECRET_ACCESS_KEY"],
-        )
+    def __init__(self, account: Account, folder: Path) -> None:
+        self.account, self.folder = account, folder
+        self.ec2, self.iam = account.client(), account.client("iam")
 
     def user(self, *policies: str, without: str = "") -> dict[str, str]:
         """The keys of a new user who has these policies, less one action."""
@@ -93,38 +67,28 @@ class Lab:
         key = self.iam.create_access_key(UserName=name)["AccessKey"]
         return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
-    def run(self, playbook: str, user: dict[str, str], *arguments: str, once: bool = False, **settings: Any) -> Run:
-        """Run a playbook as a user. With `once` every action is refused at its first call, and each task that fails is done again."""
+    def run(self, playbooks: str, user: dict[str, str], *arguments: str, once: bool = False, **settings: Any) -> Run:
+        """Run a playbook, or several, as a user. With `once` each action is refused at its first call, and a task that fails done again."""
         given: dict[str, Any] = {
             "state_dir": str(self.folder / "state"),
-            "ec2_provision_caller_ip_url": f"http://127.0.0.1:{self.port}/checkip",
+            "ec2_provision_caller_ip_url": f"{self.account.endpoint}/checkip",
             "ec2_provision_wait": False,
             "instance_profile_settle_seconds": 0,
+            # There are no hosts: nothing is applied to one, and none is asked.
+            "server_components": [],
             **settings,
         }
-        self.command("actions", "--forget")
-        if once:
-            self.command("actions", "--refuse-once")
+        files = [f"playbooks/{name}.yml" for name in playbooks.split()]
+        self.account.forget(refuse_once=once)
         done = subprocess.run(
-            [
-                "ansible-playbook",
-                "-i",
-                "inventory/aws.yml",
-                f"playbooks/{playbook}.yml",
-                "-e",
-                json.dumps(given),
-                *arguments,
-            ],
+            ["ansible-playbook", "-i", "inventory/aws.yml", *files, "-e", json.dumps(given), *arguments],
             cwd=ROOT,
             env={
                 **os.environ,
-                **self.keys,
+                **self.account.keys,
                 **user,
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "ANSIBLE_NOCOLOR": "1",
-                # Nobody answers at the servers' addresses.
-                "ANSIBLE_TIMEOUT": "2",
-                "ANSIBLE_SSH_RETRIES": "0",
                 "ANSIBLE_ENABLE_TASK_DEBUGGER": str(once),
             },
             # What the debugger is told at each failure: again.
@@ -134,18 +98,27 @@ class Lab:
             timeout=600,
         )
         REPORTS.mkdir(exist_ok=True)
-        (REPORTS / f"policies-{playbook}.log").write_text(done.stdout + done.stderr)
-        lines = self.command("actions").splitlines()
-        self.command("actions", "--forget")
-        refused = {line.split()[1] for line in lines if line.startswith("denied: ")}
-        return Run(
-            done.returncode, done.stdout + done.stderr, {line for line in lines if ":" in line} - refused, refused
-        )
+        (REPORTS / f"policies-{'-'.join(playbooks.split())}.log").write_text(done.stdout + done.stderr)
+        allowed, refused = self.account.called()
+        self.account.forget()
+        return Run(done.returncode, done.stdout + done.stderr, allowed - refused, refused)
+
+    def server(self) -> dict[str, Any]:
+        """The one instance that there is, unless it is terminated."""
+        (instance,) = self.account.instances()
+        return instance
+
+    def has(self, state: str) -> None:
+        """Have the server run, or stopped, whatever the tests before have left."""
+        one = [self.server()["InstanceId"]]
+        if self.server()["State"]["Name"] != state:
+            (self.ec2.start_instances if state == "running" else self.ec2.stop_instances)(InstanceIds=one)
+        assert self.server()["State"]["Name"] == state
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A fresh account."""
-    lab = Lab(tmp_path_factory.mktemp("policies"))
-    yield lab
-    lab.command("down")
+    folder = tmp_path_factory.mktemp("policies")
+    with new_account(folder / "lab", "policies") as account:
+        yield Lab(account, folder)

@@ -2,16 +2,20 @@
 
 Each playbook runs as the user whom docs/permissions.md names for it. The first time the lab refuses every action once, at its first
 call: the task must fail, name the action, and succeed when it is done again. So one run stands for as many as there are actions.
+The tests in the gate are those where something is refused. That a person with the policies is refused nothing is also seen wherever the
+tests of a server's life run a playbook.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from plugins.filter.ec2_provision import unsaid
+from tests.account import NOTHING
 from tests.policies.conftest import ACCOUNT, PROJECT, Lab, Run
 
 SERVER = "notebook"
@@ -53,86 +57,152 @@ def good(run: Run) -> Run:
     return run
 
 
+def nothing_refused(run: Run) -> Run:
+    """A run that came through, and AWS refused nothing."""
+    assert (run.code, run.refused) == (0, set()), run.output[-3000:]
+    return run
+
+
+@pytest.mark.extended
 def test_the_budget(lab: Lab) -> None:
     """From none to one, to another amount, to none: each as a dry run first, and again without change."""
-    budgets, user = lab.client("budgets"), lab.user("budget")
+    budgets, user = lab.account.client("budgets"), lab.user("budget")
 
     def limits() -> list[float]:
         found = budgets.describe_budgets(AccountId=ACCOUNT).get("Budgets", [])
         return [float(one["BudgetLimit"]["Amount"]) for one in found if one["BudgetName"] == PROJECT]
 
     before: list[float] = []
-    settings: dict[str, Any] = {}
     for amount, after in ((100.0, [100.0]), (150.5, [150.5]), (0.0, [])):
-        settings = {"budget_monthly_usd": amount, "budget_email": "ann@example.org"}
-        runs = [(["--check"], 1, before), ([], 1, after), ([], 0, after)]
-        for arguments, changed, there in runs:
-            run = lab.run("budget", user, *arguments, **settings)
-            assert (run.code, run.refused) == (0, set()), run.output[-3000:]
-            assert f"changed={changed} " in run.output, run.output[-3000:]
+        settings: dict[str, Any] = {"budget_monthly_usd": amount, "budget_email": "ann@example.org"}
+        # The second of two changes nothing: together they make one change.
+        for playbooks, arguments, there in (("budget", ["--check"], before), ("budget budget", [], after)):
+            run = nothing_refused(lab.run(playbooks, user, *arguments, **settings))
+            assert run.changed() == 1, run.output[-3000:]
             assert limits() == there
         before = after
-    refused = lab.run(
-        "budget", lab.user("budget", without="budgets:ModifyBudget"), **{**settings, "budget_monthly_usd": 9}
-    )
-    assert refused.code != 0 and refused.names("budgets:ModifyBudget"), refused.output[-3000:]
+
+
+def test_a_budget_without_its_action(lab: Lab) -> None:
+    user = lab.user("budget", without="budgets:ModifyBudget")
+    run = lab.run("budget", user, budget_monthly_usd=9, budget_email="ann@example.org")
+    assert run.code != 0 and run.names("budgets:ModifyBudget"), run.output[-3000:]
+    assert not lab.account.client("budgets").describe_budgets(AccountId=ACCOUNT).get("Budgets", [])
 
 
 @pytest.fixture(scope="module")
-def launched(lab: Lab) -> Lab:
-    """A server that was launched while every action was refused once."""
-    run = good(lab.run("provision", lab.user("launch"), once=True))
-    assert {"ec2:RunInstances", "ec2:ImportKeyPair", "ec2:CreateSecurityGroup", "ec2:CreateTags"} <= run.refused
-    instances = [i for r in lab.client("ec2").describe_instances()["Reservations"] for i in r["Instances"]]
-    assert len(instances) == 1
-    return lab
+def launch(lab: Lab) -> Run:
+    """A launch while every action is refused once."""
+    return lab.run("provision", lab.user("launch"), once=True)
 
 
-def test_everything_is_changed(launched: Lab) -> None:
-    run = good(launched.run("provision", launched.user("launch", "roles"), once=True, **CHANGED))
-    assert {"iam:CreateRole", "iam:PassRole", "s3:PutBucketPolicy", "cloudwatch:PutMetricAlarm"} <= run.refused
-    again = launched.run("provision", launched.user("launch", "roles"), **CHANGED)
-    assert (again.code, again.refused) == (0, set()), again.output[-3000:]
-    assert "changed=0" in again.output
+@pytest.fixture(scope="module")
+def change(lab: Lab, launch: Run) -> Run:
+    """Nearly everything of the server is changed, while every action is refused once."""
+    return lab.run("provision", lab.user("launch", "roles"), once=True, **CHANGED)
 
 
-# In this order: what needs a host to log in to is done while the server is stopped, and there is nobody to ask.
+def test_a_server_is_launched(lab: Lab, launch: Run) -> None:
+    good(launch)
+    assert {"ec2:RunInstances", "ec2:ImportKeyPair", "ec2:CreateSecurityGroup", "ec2:CreateTags"} <= launch.refused
+
+
+def test_everything_is_changed(lab: Lab, change: Run) -> None:
+    good(change)
+    assert {"iam:CreateRole", "iam:PassRole", "s3:PutBucketPolicy", "cloudwatch:PutMetricAlarm"} <= change.refused
+    assert lab.server()["InstanceType"] == "t3.large"
+
+
+# What needs a host to log in to is done while the server is stopped, and there is nobody to ask.
 @pytest.mark.parametrize(
-    ("playbook", "arguments", "calls", "without"),
+    ("state", "playbook", "arguments", "action"),
     [
-        ("status", [], "tag:GetResources", False),
-        ("stop", [], "ec2:StopInstances", True),
-        ("stop", [], "ec2:StopInstances", False),
-        ("backup", ["-e", "dumps=false"], "ec2:CreateSnapshot", True),
-        ("backup", ["-e", "dumps=false"], "ec2:CreateSnapshot", False),
-        ("bake", ["-e", f"confirm={SERVER}"], "ec2:CreateImage", True),
-        ("bake", ["-e", f"confirm={SERVER}"], "ec2:CreateImage", False),
-        ("resize", ["-e", "type=t3.medium"], "ec2:ModifyInstanceAttribute", True),
-        ("start", [], "ec2:StartInstances", False),
-        ("burst", ["-e", "type=t3.xlarge", "-e", "hours=1"], "scheduler:CreateSchedule", False),
+        ("running", "stop", [], "ec2:StopInstances"),
+        ("stopped", "backup", ["-e", "dumps=false"], "ec2:CreateSnapshot"),
+        ("stopped", "bake", ["-e", f"confirm={SERVER}"], "ec2:CreateImage"),
+        pytest.param(
+            "stopped", "resize", ["-e", "type=t3.medium"], "ec2:ModifyInstanceAttribute", marks=pytest.mark.extended
+        ),
     ],
 )
-def test_daily_life(launched: Lab, playbook: str, arguments: list[str], calls: str, without: bool) -> None:
-    """With the policy nothing is refused; what comes after AWS's part may fail for want of hosts. Without the action it is named."""
-    policies = ["daily", "roles"] if playbook == "burst" else ["daily"]
-    user = launched.user(*policies, without=calls if without else "")
-    run = launched.run(playbook, user, *arguments, **CHANGED)
-    if without:
-        assert run.code != 0
-        assert run.names(calls), run.output[-3000:]
-    else:
-        assert run.refused == set(), run.output[-3000:]
-        assert calls in run.allowed, run.output[-3000:]
+@pytest.mark.usefixtures("change")
+def test_without_one_action(lab: Lab, state: str, playbook: str, arguments: list[str], action: str) -> None:
+    """The run fails and names it, and all is as it was."""
+    lab.has(state)
+    before = lab.server(), made(lab)
+    run = lab.run(playbook, lab.user("daily", without=action), *arguments, **CHANGED)
+    assert run.code != 0
+    assert action in run.refused and run.names(action), run.output[-3000:]
+    assert (lab.server(), made(lab)) == before
 
 
-def test_other_peoples_things_are_out_of_reach(launched: Lab) -> None:
-    everything = launched.client("ec2")
+def made(lab: Lab) -> tuple[int, int]:
+    """How many backups and images there are."""
+    snapshots = lab.ec2.describe_snapshots(OwnerIds=["self"], Filters=[{"Name": "tag:Role", "Values": ["backup"]}])
+    return len(snapshots["Snapshots"]), len(lab.ec2.describe_images(Owners=["self"])["Images"])
+
+
+def planned(lab: Lab) -> int:
+    """How many schedules there are, which bring a burst's server back."""
+    return len(lab.account.client("scheduler").list_schedules()["Schedules"])
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    ("state", "playbooks", "arguments", "calls", "done"),
+    [
+        (
+            "stopped",
+            "status",
+            [],
+            {"tag:GetResources"},
+            lambda lab, run: SERVER in run.output and "stopped" in run.output,
+        ),
+        # Each leaves the server as the next wants it.
+        (
+            "running",
+            "stop backup bake resize",
+            ["-e", "dumps=false", "-e", f"confirm={SERVER}", "-e", "type=t3.medium"],
+            {"ec2:StopInstances", "ec2:CreateSnapshot", "ec2:CreateImage", "ec2:ModifyInstanceAttribute"},
+            lambda lab, _: (made(lab), shown(lab)) == ((1, 1), ("t3.medium", "stopped")),
+        ),
+        ("stopped", "start", [], {"ec2:StartInstances"}, lambda lab, _: shown(lab)[1] == "running"),
+        (
+            "running",
+            "burst",
+            ["-e", "type=t3.xlarge", "-e", "hours=1"],
+            {"scheduler:CreateSchedule", "ec2:StopInstances", "ec2:ModifyInstanceAttribute", "ec2:StartInstances"},
+            lambda lab, _: (planned(lab), shown(lab)) == (3, ("t3.xlarge", "running")),
+        ),
+    ],
+    ids=["status", "stop, backup, bake, resize", "start", "burst"],
+)
+@pytest.mark.usefixtures("change")
+def test_daily_life(
+    lab: Lab, state: str, playbooks: str, arguments: list[str], calls: set[str], done: Callable[[Lab, Run], bool]
+) -> None:
+    """With the policy nothing is refused, and what was to be done is done."""
+    lab.has(state)
+    policies = ["daily", "roles"] if playbooks == "burst" else ["daily"]
+    run = nothing_refused(lab.run(playbooks, lab.user(*policies), *arguments, **CHANGED))
+    assert calls <= run.allowed, run.output[-3000:]
+    assert done(lab, run), run.output[-3000:]
+
+
+def shown(lab: Lab) -> tuple[str, str]:
+    """The server's type and state."""
+    server = lab.server()
+    return server["InstanceType"], server["State"]["Name"]
+
+
+def test_other_peoples_things_are_out_of_reach(lab: Lab) -> None:
+    everything = lab.ec2
     image = everything.describe_images(Filters=[{"Name": "architecture", "Values": ["x86_64"]}])["Images"][0]["ImageId"]
     other = everything.run_instances(ImageId=image, InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0][
         "InstanceId"
     ]
     for policy in ("launch", "daily", "destroy"):
-        ec2 = launched.client("ec2", launched.user(policy))
+        ec2 = lab.account.client(keys=lab.user(policy))
         for call in (ec2.stop_instances, ec2.terminate_instances):
             with pytest.raises(ec2.exceptions.ClientError, match="UnauthorizedOperation"):
                 call(InstanceIds=[other])
@@ -156,12 +226,14 @@ DESTROY = [
 ]
 
 
-@pytest.mark.parametrize("without", ["ec2:TerminateInstances", ""])
-def test_destroy(launched: Lab, without: str) -> None:
-    run = launched.run("destroy", launched.user("destroy", without=without), *DESTROY, **CHANGED)
-    found = launched.client("ec2").describe_instances()["Reservations"]
-    alive = [i for r in found for i in r["Instances"] if i["State"]["Name"] != "terminated"]
+@pytest.mark.parametrize("without", ["ec2:TerminateInstances", pytest.param("", marks=pytest.mark.extended)])
+@pytest.mark.usefixtures("change")
+def test_destroy(lab: Lab, without: str) -> None:
+    run = lab.run("destroy", lab.user("destroy", without=without), *DESTROY, **CHANGED)
     if without:
-        assert (run.code != 0, run.names(without), len(alive)) == (True, True, 1), run.output[-3000:]
+        assert run.code != 0
+        assert without in run.refused and run.names(without), run.output[-3000:]
+        assert len(lab.account.instances()) == 1
     else:
-        assert (run.code, run.refused, alive) == (0, set(), []), run.output[-3000:]
+        nothing_refused(run)
+        assert lab.account.things() == NOTHING
