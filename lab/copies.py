@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+import time
 from typing import Any
 
 from lab import catalog
@@ -92,12 +93,25 @@ def apply(wrap: Any) -> None:
             forget(Engine.fleet.settings, ami_id)
 
 
+def pause(name: str, tries: int = 10) -> None:
+    """Let nothing run in a container. On a busy machine it does not always come to rest at once."""
+    for left in range(tries - 1, -1, -1):
+        try:
+            docker("pause", name)
+            return
+        except EngineError as error:
+            if "freeze" not in str(error) or not left:
+                raise
+            LOG.info("%s", error)
+            time.sleep(0.5)
+
+
 def keep(fleet: Any, volume: str, snapshot: str, instance: str) -> None:
     """Copy a volume at one moment: nothing runs on the instance meanwhile."""
     name = fleet.container(instance) if instance else ""
     paused = bool(name) and volume in fleet.disks.files and fleet.state(name) == "running"
     if paused:
-        docker("pause", name)
+        pause(name)
     try:
         fleet.disks.copy(volume, snapshot)
     finally:

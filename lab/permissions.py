@@ -192,7 +192,9 @@ def ec2_needs(action: str, given: dict[str, str], region: str) -> Iterator[Need]
         if re.fullmatch(r"TagSpecification\.\d+\.ResourceType", name):
             makes[value] = tags_in(given, name.removesuffix("ResourceType"))
     new = asked(tags_in(given, "")) if action in {"CreateTags", "DeleteTags"} else {}
-    ids = {match[0] for value in given.values() for match in [ID.fullmatch(value)] if match}
+    # A tag may name a thing; that makes no resource of it.
+    named = [value for name, value in given.items() if not re.search(r"(^|\.)Tag\.\d+\.Value$", name)]
+    ids = {match[0] for value in named for match in [ID.fullmatch(value)] if match}
     for value in list(given.values()):
         # What has no resource of its own in policies counts as what it ties together.
         if value.startswith("iip-assoc-"):

@@ -72,6 +72,14 @@ class Settings:
         return f"{self.name}-ebs"
 
 
+def stand_ins(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether what cannot be reached gets a stand-in. LAB_STAND_INS=no: servers that need neither conda nor images do without."""
+    wanted = environ.get("LAB_STAND_INS") or "yes"
+    if wanted not in ("yes", "no"):
+        raise SettingsError(f"LAB_STAND_INS is `{wanted}`: write yes or no.")
+    return wanted == "yes"
+
+
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings, or say in one sentence what is wrong with them."""
     name = environ.get("LAB_NAME") or "lab"

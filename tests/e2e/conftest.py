@@ -1,14 +1,16 @@
-"""One server for all end-to-end tests: a lab of its own, and the very command that people type."""
+"""One server for all end-to-end tests: a lab of its own, and the very command that people type. LIFE_KEEP=1 leaves it there afterwards."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.lab_site import FIRST_RUN, ROOT, Run, Site, lab_site
+from tests.lab_site import FIRST_RUN, ROOT, Run, Site, account, lab_site
 
 FOLDER = ROOT / ".cache" / "e2e"
 STATE = FOLDER / "state"
@@ -25,13 +27,20 @@ LAB = {
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """Start a lab, and take it away with all that is in it when the tests are done."""
-    with lab_site("e2e", LAB) as site:
+    with lab_site("e2e", LAB, keep=bool(os.environ.get("LIFE_KEEP"))) as site:
         yield site
 
 
 @pytest.fixture(scope="session")
-def first_run(site: Site) -> Run:
-    """What people see the first time."""
+def before(site: Site) -> dict[str, set[str]]:
+    """What was in the account before anything was launched."""
+    return account(site)
+
+
+@pytest.fixture(scope="session")
+def first_run(site: Site, before: dict[str, set[str]]) -> Run:
+    """What people see the first time. The server has a disk for data, which backup and restore are about."""
+    site.settings = ("-e", json.dumps({"ec2_provision_data_volume_gb": 2}))
     return site.apply("first", seconds=FIRST_RUN)
 
 

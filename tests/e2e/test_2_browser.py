@@ -69,7 +69,7 @@ def test_the_password_opens_jupyterlab(server: Site, page: Page) -> None:
 def test_every_kernel_computes_and_draws_in_a_notebook(server: Site, page: Page) -> None:
     for kernel in server.kernels:
         compute(page, kernel)
-        owner = server.ssh("sudo", "stat", "--format=%U", f"/srv/notebooks/first-{kernel['name']}.ipynb")
+        owner = server.ssh("sudo", "stat", "--format=%U", f"/data/notebooks/first-{kernel['name']}.ipynb")
         assert owner.stdout.strip() == "jupyter", owner.stderr
 
 

@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
-from tests.lab_site import ROOT, Site
-from tests.life.conftest import settings
+from tests.lab_site import Site
+from tests.life.conftest import row, run, settings, status
 
 PLAYBOOK = "playbooks/status.yml"
 FOUND = "inventory/servers.aws_ec2.yml"
-
-
-def run(site: Site, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command as a person types it, with what it says and what it warns of kept apart."""
-    return subprocess.run(
-        command, cwd=ROOT, env=site.environment | environment, capture_output=True, text=True, timeout=180, check=False
-    )
-
-
-def status(site: Site, *arguments: str) -> dict[str, Any]:
-    """The status as a program reads it: nothing but JSON on standard output."""
-    command = site.command(*settings(json=True), *arguments, playbook=PLAYBOOK)
-    done = run(site, *command, ANSIBLE_STDOUT_CALLBACK="plain")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (site.state / "status.json").read_text() == done.stdout
-    return dict(json.loads(done.stdout))
-
-
-def row(result: dict[str, Any], name: str) -> dict[str, Any]:
-    return dict(next(one for one in result["servers"] if one["name"] == name))
 
 
 @contextmanager
@@ -61,8 +39,6 @@ def test_one_screen(server: Site) -> None:
     print(result.output)
     assert server.record["public_ip"] in result.output
     assert "US dollars so far this month" in result.output
-    # Ten seconds on a quiet machine.
-    assert result.seconds < 30
 
 
 def test_as_json_with_a_disk_that_was_forgotten(server: Site) -> None:
@@ -100,8 +76,6 @@ def test_the_inventory_of_what_is_there(server: Site) -> None:
     assert server.record["instance_id"] in str(groups["_meta"]["hostvars"][server.server]["aws_instance_id"])
     # It is all that a playbook needs, with what the launch left on this machine.
     state = ("-e", f"state_dir={server.state}")
-    pinged = run(server, "ansible", "launched", "-i", FOUND, *state, "-m", "ansible.builtin.ping")
-    assert pinged.returncode == 0 and "pong" in pinged.stdout, pinged.stdout + pinged.stderr
     told = run(server, "ansible-playbook", "-i", FOUND, PLAYBOOK, *state, *settings(), ANSIBLE_STDOUT_CALLBACK="plain")
     assert told.returncode == 0 and f"\n{server.server} " in f"\n{told.stdout}", told.stdout + told.stderr
 
@@ -111,19 +85,22 @@ def test_the_inventory_of_what_is_there(server: Site) -> None:
     [
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not connect to the endpoint URL"),
         ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "AuthFailure"),
-        ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, "AuthFailure"),
     ],
 )
 def test_no_answer_is_an_error_and_not_an_empty_list(server: Site, trouble: dict[str, str], words: str) -> None:
     quick = trouble | {"AWS_MAX_ATTEMPTS": "1"}
     listed = run(server, "ansible-inventory", "-i", FOUND, "--list", **quick)
     assert listed.returncode != 0, listed.stdout
-    played = run(server, "ansible-playbook", "-i", FOUND, "site.yml", *settings(), **quick)
-    assert played.returncode != 0 and "PLAY" not in played.stdout, played.stdout
     asked = run(server, *server.command(*settings(), playbook=PLAYBOOK), **quick, ANSIBLE_STDOUT_CALLBACK="plain")
     assert asked.returncode != 0
     assert asked.stdout == ""
     assert words in asked.stderr, asked.stderr
+
+
+def test_a_playbook_without_an_answer_does_not_run_for_nobody(server: Site) -> None:
+    gone = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    played = run(server, "ansible-playbook", "-i", FOUND, "site.yml", *settings(), **gone)
+    assert played.returncode != 0 and "PLAY" not in played.stdout, played.stdout
 
 
 def test_a_day_that_is_over(server: Site) -> None:
@@ -133,27 +110,6 @@ def test_a_day_that_is_over(server: Site) -> None:
     assert (demo["expires"], demo["overdue"], demo["state"]) == ("2026-01-31", True, "running")
     taken_back = server.apply("expires-not", *settings(), playbook="playbooks/provision.yml")
     assert taken_back.code == 0, taken_back.tail()
-    assert row(status(server), server.server)["expires"] == ""
-
-
-def test_while_it_is_off_and_after_a_start_by_hand(server: Site) -> None:
-    ec2, ids = server.client(), [server.record["instance_id"]]
-    ec2.stop_instances(InstanceIds=ids)
-    ec2.get_waiter("instance_stopped").wait(InstanceIds=ids, WaiterConfig={"Delay": 1})
-    off = row(status(server), server.server)
-    assert (off["state"], off["address"], off["idle_seconds"], off["certificate_days"]) == ("stopped", "", None, None)
-    # The disk is all that it costs.
-    assert 0 < off["usd_month"] < 10
-    listed = run(server, "ansible-inventory", "-i", FOUND, "--list")
-    assert json.loads(listed.stdout)["launched"]["hosts"] == [server.server]
-
-    ec2.start_instances(InstanceIds=ids)
-    ec2.get_waiter("instance_running").wait(InstanceIds=ids, WaiterConfig={"Delay": 1})
-    # The address is another, and the record is not told yet: it cannot be asked, which is said and is no error.
-    moved = status(server)
-    assert row(moved, server.server)["state"] == "running"
-    notes = " ".join(moved["notes"])
-    assert "could not be asked over SSH" in notes and "its record says" in notes, notes
-    back = server.apply("back", *settings(), playbook="playbooks/start.yml")
-    assert back.code == 0, back.tail()
-    assert row(status(server), server.server)["certificate_days"] > 300
+    found = server.client().describe_instances(InstanceIds=[server.record["instance_id"]])
+    tags = {tag["Key"]: tag["Value"] for tag in found["Reservations"][0]["Instances"][0]["Tags"]}
+    assert "Project" in tags and not [key for key in tags if key.startswith("Expires")], tags

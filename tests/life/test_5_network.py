@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.lab_site import ROOT, Run, Site
-from tests.life.conftest import COMPONENTS, LAB, settings
+from tests.life.conftest import LAB, MAKE, settings
 
 ZONE, NAME = "example.org", "lab.example.org"
 NAMED = {"ec2_provision_dns_name": NAME, "ec2_provision_dns_zone": "auto"}
@@ -69,8 +69,9 @@ def test_an_address_and_a_name(server: Site, zone: str) -> None:
     assert refused.code != 0 and re.search(r"lab\.example\.com\.\s+60\s+IN\s+A", refused.output), refused.tail()
     assert not addresses(server)
 
-    # The whole run: certificate, ssh and summary follow.
-    first = server.apply("network-on", *settings(ec2_provision_elastic_ip=True, **NAMED))
+    # Certificate, ssh and summary follow.
+    wanted = settings(server_components=["jupyter_tls"], ec2_provision_elastic_ip=True, **NAMED)
+    first = server.apply("network-on", *wanted, playbook=f"{MAKE} playbooks/client.yml playbooks/summary.yml")
     assert first.code == 0, first.tail()
     (fixed,) = addresses(server)
     assert server.record["public_ip"] == fixed and instance(server)["PublicIpAddress"] == fixed
@@ -102,7 +103,6 @@ def test_the_address_stays_over_stop_and_start(server: Site, zone: str) -> None:
     assert again.code == 0, again.tail()
     assert addresses(server) == [fixed] == [server.record["public_ip"]]
     assert records(server, zone)[f"{NAME}. A"] == fixed
-    assert provision(server, "same", ec2_provision_elastic_ip=True, **NAMED).changes_nothing()
 
 
 def test_the_address_is_given_back_and_the_name_follows(server: Site, zone: str) -> None:
@@ -174,7 +174,8 @@ def test_aws_takes_the_server_back(server: Site) -> None:
 
 def test_it_is_back_and_as_it_was(server: Site, zone: str) -> None:
     # Not a spot server, and without a name: the service is off, and the record of the name is taken back.
-    back = server.apply("network-back", *settings(server_components=[*COMPONENTS, "spot_notice"]))
+    wanted = settings(server_components=["jupyter_tls", "spot_notice"])
+    back = server.apply("network-back", *wanted, playbook=MAKE)
     assert back.code == 0, back.tail()
     assert not records(server, zone)
     assert server.ssh(f"cat /var/tmp/hook && sudo rm -f {HOOK} /var/tmp/hook").stdout.strip() == "saved"

@@ -84,11 +84,13 @@ def table(site: Site, action: str, request: dict[str, object]) -> tuple[int, str
 @pytest.fixture(scope="module")
 def allowed(server: Site) -> Site:
     """The server with a profile that was made for it."""
-    planned = server.apply("6-check", *settings(**WITH), "--check", playbook="playbooks/provision.yml")
+    planned = server.apply(
+        "6-check", *settings(**WITH), "--check", playbook="playbooks/provision.yml", rights=("roles",)
+    )
     assert planned.code == 0, planned.tail()
     buckets = {bucket["Name"] for bucket in server.client("s3").list_buckets()["Buckets"]}
     assert BUCKET not in buckets
-    run = server.apply("6-profile", *settings(**WITH), playbook="playbooks/provision.yml")
+    run = server.apply("6-profile", *settings(**WITH), playbook="playbooks/provision.yml", rights=("roles",))
     assert run.code == 0, run.tail()
     if OTHER not in buckets:
         server.client("s3").create_bucket(Bucket=OTHER, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
@@ -121,14 +123,14 @@ def test_table_is_read_and_not_written(allowed: Site) -> None:
 
 
 def test_again_changes_nothing_and_the_alarm_is_there(allowed: Site) -> None:
-    again = allowed.apply("6-again", *settings(**WITH), playbook="playbooks/provision.yml")
+    again = allowed.apply("6-again", *settings(**WITH), playbook="playbooks/provision.yml", rights=("roles",))
     assert again.changes_nothing(), again.tail()
     (alarm,) = allowed.client("cloudwatch").describe_alarms(AlarmNames=[f"{PROFILE}-idle"])["MetricAlarms"]
     assert alarm["Dimensions"][0]["Value"] == allowed.record["instance_id"]
 
 
 def test_taken_out_of_the_settings(allowed: Site) -> None:
-    run = allowed.apply("6-without", *settings(), playbook="playbooks/provision.yml")
+    run = allowed.apply("6-without", *settings(), playbook="playbooks/provision.yml", rights=("roles",))
     assert run.code == 0, run.tail()
     assert s3(allowed, "GET", f"{BUCKET}?list-type=2")[0] == 403
     assert allowed.client("cloudwatch").describe_alarms(AlarmNames=[f"{PROFILE}-idle"])["MetricAlarms"] == []

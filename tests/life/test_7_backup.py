@@ -7,26 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab_site import FIRST_RUN, Run, Site, lab
-from tests.life.conftest import LAB, settings
+from tests.life.conftest import LAB, MAKE, settings
 
-COUNT = "SELECT COUNT(*), SUM(n) FROM kept_in_backup"
-TWIN = "twin"
-
-
-def root(server: Site, command: str) -> str:
-    """Run a command on the server as root, and return what it prints."""
-    said = server.ssh(f"sudo sh -c '{command}'")
-    assert said.returncode == 0, f"{command}: {said.stdout} {said.stderr}"
-    return said.stdout.strip()
-
-
-def possessions(server: Site) -> dict[str, str]:
-    """Count what must never be lost."""
-    return {
-        "mysql": root(server, f'mariadb -BN notebooks -e "{COUNT}"').replace("\t", "|"),
-        "postgres": root(server, f'cd / && runuser -u postgres -- psql -At notebooks -c "{COUNT}"'),
-        "files": root(server, 'cd /data/notebooks && find . -type f ! -path "*/.*" -exec sha256sum {} + | sort'),
-    }
+KEPT, TWIN = "kept_in_backup", "twin"
 
 
 def of(server: Site, kind: str, role: str, name: str = "") -> list[dict[str, Any]]:
@@ -48,9 +31,7 @@ def play(server: Site, what: str, *arguments: str, **more: object) -> Run:
 
 
 def test_a_backup_is_made_after_a_plan_and_old_ones_go(server: Site) -> None:
-    table = "CREATE TABLE IF NOT EXISTS kept_in_backup (n INT); INSERT INTO kept_in_backup VALUES (40), (2)"
-    root(server, f'mariadb notebooks -e "{table}"; cd /; runuser -u postgres -- psql -q notebooks -c "{table}"')
-    root(server, 'echo "{}" | runuser -u jupyter -- tee /data/notebooks/backup.ipynb')
+    server.give(KEPT)
     rehearsal = play(server, "backup", "--check")
     assert rehearsal.code == 0, rehearsal.tail()
     assert f"data volume {server.record['data_volume_id']}" in rehearsal.output
@@ -64,15 +45,13 @@ def test_a_backup_is_made_after_a_plan_and_old_ones_go(server: Site) -> None:
     assert made in second.output.partition("Make the snapshot")[0]
     (left,) = of(server, "snapshots", "backup")
     assert left["SnapshotId"] != made
-    assert root(server, "ls /data/backups/mysql /data/backups/postgres").count("notebooks-") >= 2
+    assert server.root("ls /data/backups/mysql /data/backups/postgres").count("notebooks-") >= 2
 
 
 def test_a_restore_brings_back_what_was_lost(server: Site) -> None:
     """Without the name it does nothing, a swap that fails ends with the old volume in its place, and the old volume is kept."""
-    had, volume = possessions(server), server.record["data_volume_id"]
-    drop = "DROP TABLE kept_in_backup"
-    root(server, f'mariadb notebooks -e "{drop}"; cd /; runuser -u postgres -- psql -q notebooks -c "{drop}"')
-    root(server, "rm /data/notebooks/backup.ipynb")
+    had, volume = server.possessions(KEPT), server.record["data_volume_id"]
+    server.take(KEPT)
     refused = play(server, "restore", "-e", "confirm=somebody")
     assert refused.code != 0
     assert "keeps its data" in refused.output
@@ -83,13 +62,13 @@ def test_a_restore_brings_back_what_was_lost(server: Site) -> None:
     assert failed.code != 0
     assert "All is as before" in " ".join(failed.output.split()), failed.tail()
     assert server.record["data_volume_id"] == volume
-    assert root(server, "systemctl is-active mariadb postgresql@17-main jupyter").split() == ["active"] * 3
-    assert not (root(server, "ls /var/lib/notebook-restore"))
+    assert server.root("systemctl is-active mariadb postgresql@17-main jupyter").split() == ["active"] * 3
+    assert not (server.root("ls /var/lib/notebook-restore"))
     (new,) = of(server, "volumes", "data-new")
 
     restored = play(server, "restore", "-e", "confirm=demo")
     assert restored.code == 0, restored.tail(120)
-    assert possessions(server) == had
+    assert server.possessions(KEPT) == had
     assert server.record["data_volume_id"] == new["VolumeId"] == of(server, "volumes", "data")[0]["VolumeId"]
     (old,) = of(server, "volumes", "data-old")
     assert (old["VolumeId"], old["State"]) == (volume, "available")
@@ -111,13 +90,13 @@ def remove(twin: Site) -> None:
     shutil.rmtree(twin.state / TWIN)
 
 
-def test_an_image_and_a_backup_make_a_second_server_in_another_zone(server: Site, first_run: Run) -> None:
+def test_an_image_and_a_backup_make_a_second_server_in_another_zone(server: Site) -> None:
     """It has everything, needs few changes, and is itself: other host keys, machine id and password, and the first one's key is refused."""
-    address, had = server.record["public_ip"], possessions(server)
+    address, had = server.record["public_ip"], server.possessions(KEPT)
     baked = play(server, "bake", "-e", "confirm=demo")
     assert baked.code == 0, baked.tail()
     assert server.record["public_ip"] == address
-    assert possessions(server) == had
+    assert server.possessions(KEPT) == had
     (image,) = of(server, "images", "image")
     assert len(image["BlockDeviceMappings"]) == 1  # not the data volume
     (backup,) = of(server, "snapshots", "backup")
@@ -128,25 +107,22 @@ def test_an_image_and_a_backup_make_a_second_server_in_another_zone(server: Site
     given = settings(
         image=server.server, ec2_provision_zone=other, ec2_provision_data_volume_snapshot_id=backup["SnapshotId"]
     )
-    run = server.apply(TWIN, "-i", str(inventory), "--limit", TWIN, *given, seconds=FIRST_RUN)
+    run = server.apply(TWIN, "-i", str(inventory), "--limit", TWIN, *given, playbook=MAKE, seconds=FIRST_RUN)
     twin = Site(server.name, server.state, server.environment, TWIN)
     try:
         assert run.code == 0, run.tail(120)
-        print(
-            f"from the image: {run.seconds:.0f} s, {run.recap[TWIN]['changed']} changes; the first apply: {first_run.seconds:.0f} s"
-        )
         assert (twin.record["zone"], twin.record["image_id"]) == (other, image["ImageId"])
-        assert possessions(twin) == had
+        assert twin.possessions(KEPT) == had
         # Nothing is installed and nothing is made: the databases are only started, now that their disk is there.
         names = [task.partition("]")[0] for task in run.output.split("TASK [")[1:] if f"\nchanged: [{TWIN}]" in task]
         made = [one for one in names if one.startswith("base :") or " : install" in one or " : objects" in one]
         made += [one for one in names if " : accounts" in one or " : initialise" in one or " : format" in one]
         assert not made, made
         for secret in ("cat /etc/machine-id", "cat /etc/ssh/ssh_host_ed25519_key.pub"):
-            assert root(twin, secret) != root(server, secret)
+            assert twin.root(secret) != server.root(secret)
         assert twin.password != server.password
         key = (server.state / server.server / "id_ed25519.pub").read_text().split()[1]
-        assert key not in root(twin, "cat /home/admin/.ssh/authorized_keys")
+        assert key not in twin.root("cat /home/admin/.ssh/authorized_keys")
     finally:
         if (twin.state / TWIN / "record.yml").exists():
             remove(twin)

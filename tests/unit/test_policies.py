@@ -209,6 +209,17 @@ def test_the_lab_knows_what_s3_calls_need(method: str, path: str, resource: str,
     assert permissions.s3_action(call, resource) == action
 
 
+def test_a_tag_that_names_a_thing_makes_no_resource_of_it() -> None:
+    given = {"SnapshotId": "snap-0123456789abcdef0"}
+    for number, (key, value) in enumerate({"Project": "nb", "Replaces": "vol-0123456789abcdef0"}.items(), 1):
+        tag = f"TagSpecification.1.Tag.{number}"
+        given |= {"TagSpecification.1.ResourceType": "volume", f"{tag}.Key": key, f"{tag}.Value": value}
+    needed = {
+        resource.rpartition(":")[2] for _, resource, _ in permissions.ec2_needs("CreateVolume", given, "us-west-2")
+    }
+    assert needed == {"snapshot/snap-0123456789abcdef0", "volume/*"}
+
+
 def test_tags_of_a_call() -> None:
     given = {
         "TagSpecification.1.ResourceType": "volume",
