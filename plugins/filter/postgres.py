@@ -827,9 +827,26 @@ def database_steps(
         )
     for extension in database.get("extensions") or []:
         if extension not in details.get("extensions", []):
-            sql = f"CREATE EXTENSION IF NOT EXISTS {quoted(extension)} CASCADE;"
-            steps.append(step(f"add the extension {extension} to {name}", connect(name), sql))
+            steps.append(step(f"add the extension {extension} to {name}", connect(name), extension_sql(extension)))
     return steps
+
+
+def extension_sql(extension: str) -> str:
+    """The statement that adds an extension, in whose script a superuser calls functions by their names.
+
+    The owner of the database may have others of these names in public. So it is made in a schema where nobody but the superuser
+    could put any, and moves to public when it is there. One that cannot move, or needs another, is made in public: PostgreSQL's own
+    are written to be safe there.
+    """
+    beside, name = quoted("notebook.extension"), quoted(extension)
+    return (
+        "DO $do$ BEGIN IF EXISTS (SELECT FROM pg_available_extensions a JOIN pg_available_extension_versions v"
+        f" ON v.name = a.name AND v.version = a.default_version WHERE v.name = {literal(extension)}"
+        " AND v.relocatable AND v.schema IS NULL AND v.requires IS NULL)"
+        f" THEN CREATE SCHEMA {beside}; CREATE EXTENSION {name} SCHEMA {beside};"
+        f" ALTER EXTENSION {name} SET SCHEMA public; DROP SCHEMA {beside};"
+        f" ELSE SET LOCAL search_path = public; CREATE EXTENSION {name} CASCADE; END IF; END $do$;"
+    )
 
 
 def wished(privileges: list[str]) -> dict[str, set[str]]:

@@ -536,7 +536,8 @@ def test_what_differs_is_all_that_is_done() -> None:
     state["server"]["databases"]["notebooks"]["acl"].append(["", "CONNECT"])
     assert [step["say"] for step in steps(asked(), state)] == ["close the database notebooks to other accounts"]
     extended = asked(databases=[{"name": "notebooks", "owner": "jupyter", "extensions": ["pg_trgm"]}])
-    assert 'CREATE EXTENSION IF NOT EXISTS "pg_trgm" CASCADE;' in steps(extended, state)[1]["sql"]
+    added = steps(extended, state)[1]["sql"]
+    assert 'CREATE EXTENSION "pg_trgm" SCHEMA "notebook.extension"; ALTER EXTENSION "pg_trgm" SET SCHEMA public;' in added
     state["server"]["roles"]["ada"] = {"login": False, "password": None}
     assert [step["say"] for step in steps(asked(), state)][:2] == [
         "let the account ada log in",
