@@ -13,6 +13,8 @@ description:
   - An environment is changed under a copy (hard links) or after it was moved aside. The copy goes away only when the
     changed one has started its kernel, and comes back when anything fails. The next run puts an interrupted one right.
   - In a dry run conda is asked what it would do.
+  - What runs as the account (conda, what its packages and settings bring, the kernels that are asked) is confined by systemd as the
+    server of notebooks is, and ends with the command that brought it. What root itself reads there must be plain files of the account's.
 options:
   prefix:
     description: Where conda is installed.
@@ -86,7 +88,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 kernels:
-  description: Name, environment, version and what was done, for every kernel of the list.
+  description:
+    - Name, environment, version and what was done, for every kernel of the list.
+    - In a dry run that would change an environment also what is in it, as an explicit list (C(explicit)).
   type: list
   elements: dict
   returned: success
@@ -96,10 +100,12 @@ import base64
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import pwd
 import re
+import stat
 import subprocess
 import tempfile
 import threading
@@ -116,6 +122,38 @@ LOCK = ".anaconda_kernels.lock"
 WAIT_FOR_ANOTHER_RUN = 120
 # Of root's environment, what conda and pip get.
 PASSED_ON = re.compile(r"(?i)(https?|no|all)_proxy$|pip_[a-z_]+$|ssl_cert_file$|requests_ca_bundle$")
+# The account could bring code into each of its commands. As a notebook, that code shall not get out: no more rights, no other user's
+# files, nothing that stays. RemoveIPC is left out, because the account's notebooks use the same.
+CONFINED = (
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=strict",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "LockPersonality=yes",
+    "KeyringMode=private",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged",
+    "SystemCallFilter=@chown",
+    "SystemCallErrorNumber=EPERM",
+    "UMask=0022",
+    "OOMPolicy=continue",
+)
+UNITS = "anaconda-kernels"
+# What conda writes down about a package is some thousand bytes, for the largest some million.
+LARGEST = 32 << 20
 # Where a kernel's own package keeps its logos, below the environment.
 LOGOS = {"python": "share/jupyter/kernels/python3", "r": "lib/R/library/IRkernel/kernelspec"}
 INTERPRETER = {"python": "bin/python", "r": "bin/R"}
@@ -139,32 +177,70 @@ def digest(value: Any) -> str:
 class Owner:
     """The account that the environments belong to. What touches them runs with its rights, never with root's."""
 
-    def __init__(self, name: str, lock: int) -> None:
+    def __init__(self, name: str, lock: int, prefix: Path, work: Path, check: bool = False) -> None:
         self.entry = pwd.getpwnam(name)
         self.groups = os.getgrouplist(name, self.entry.pw_gid)
         self.lock = lock
+        self.prefix = prefix
+        self.work = work
         self.more: dict[str, str] = {}
+        self.confines = os.geteuid() == 0 and Path("/run/systemd/system").is_dir()
+        # A dry run's commands have another name: the run that stops what a former one left may come meanwhile.
+        self.unit = f"{UNITS}{'-look' if check else ''}-{os.getpid()}"
+        self.numbers = itertools.count()
+
+    def environment(self) -> dict[str, str]:
+        """What its commands get: of root's environment nothing but the proxies."""
+        return {
+            **{key: value for key, value in os.environ.items() if PASSED_ON.match(key)},
+            "HOME": self.entry.pw_dir,
+            "USER": self.entry.pw_name,
+            "LOGNAME": self.entry.pw_name,
+            "LANG": "C.UTF-8",
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            **self.more,
+        }
+
+    def confined(self, argv: tuple[str, ...]) -> list[str]:
+        """The command, as a unit of systemd that is as closed as the one of the notebooks."""
+        number = next(self.numbers)
+        # A file of root's: what is in it may be a proxy's password, and everybody sees arguments and properties.
+        variables = self.work / f"environment-{number}"
+        escaped = {key: re.sub(r'(["\\$`])', r"\\\1", value) for key, value in self.environment().items()}
+        variables.touch(mode=0o600)
+        variables.write_text("".join(f'{key}="{value}"\n' for key, value in escaped.items()), encoding="utf-8")
+        home = self.entry.pw_dir
+        at_home = re.match(r"/(home|root|run/user)(/|$)", home)
+        properties = [
+            *CONFINED,
+            f"User={self.entry.pw_name}",
+            "WorkingDirectory=/",
+            f"EnvironmentFile={variables}",
+            f"ReadWritePaths=-{home} -{self.prefix}",
+            *(["ProtectHome=tmpfs", f"BindPaths=-{home}"] if at_home else ["ProtectHome=yes"]),
+        ]
+        return [
+            *("systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--service-type=exec"),
+            f"--unit={self.unit}-{number}",
+            *(f"--property={value}" for value in properties),
+            "--",
+            # systemd would put variables in their place.
+            *(word.replace("$", "$$") for word in argv),
+        ]
 
     def run(self, *argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command as the account, with nothing of root's environment but the proxies."""
-        environment = {key: value for key, value in os.environ.items() if PASSED_ON.match(key)}
-        environment.update(
-            HOME=self.entry.pw_dir,
-            USER=self.entry.pw_name,
-            LOGNAME=self.entry.pw_name,
-            LANG="C.UTF-8",
-            PATH="/usr/local/bin:/usr/bin:/bin",
-            **self.more,
-        )
-        rights: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            rights = {"user": self.entry.pw_uid, "group": self.entry.pw_gid, "extra_groups": self.groups}
+        """Run a command as the account."""
+        rights: dict[str, Any] = {"env": self.environment()}
+        command: list[str] = list(argv)
+        if self.confines:
+            command, rights = self.confined(argv), {}
+        elif os.geteuid() == 0:
+            rights |= {"user": self.entry.pw_uid, "group": self.entry.pw_gid, "extra_groups": self.groups}
         try:
             # The child holds the lock too: when this run is killed, the next one waits until conda is gone as well.
             return subprocess.run(
-                argv,
+                command,
                 input=text,
-                env=environment,
                 cwd="/",
                 capture_output=True,
                 encoding="utf-8",
@@ -175,6 +251,15 @@ class Owner:
             )
         except OSError as error:
             return subprocess.CompletedProcess(argv, 126, "", str(error))
+
+    def read(self, path: Path) -> str:
+        """The text of a file of the account's: read by root, so nothing but a plain file, and nobody else's."""
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, encoding="utf-8") as file:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != self.entry.pw_uid or about.st_size > LARGEST:
+                raise Problem(f"{path} is not a file of {self.entry.pw_name}'s as conda writes it: remove it")
+            return file.read(LARGEST)
 
     def do(self, *argv: str) -> None:
         """Run a command that must not fail."""
@@ -334,7 +419,10 @@ class Kernel:
     def records(self) -> Iterator[dict[str, Any]]:
         """What conda knows about the packages in the environment."""
         for path in (self.env / "conda-meta").glob("*.json"):
-            yield json.loads(path.read_text(encoding="utf-8"))
+            try:
+                yield json.loads(self.host.owner.read(path))
+            except (OSError, ValueError) as error:
+                raise Problem(f"{path} cannot be read: {error}") from None
 
     def satisfies_lock(self) -> bool:
         """Whether exactly the locked packages are there: as a set, because conda's order means nothing."""
@@ -476,7 +564,7 @@ class Kernel:
     @contextlib.contextmanager
     def text_file(self, name: str, text: str) -> Iterator[str]:
         """A file that the owner of the environments can read."""
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=self.host.owner.work) as folder:
             Path(folder).chmod(0o755)
             path = Path(folder, name)
             path.write_text(text, encoding="utf-8")
@@ -688,9 +776,15 @@ class Kernel:
             if self.fingerprint():
                 self.problem += " The environment is as it was before."
 
+    def explicit(self) -> str:
+        """What is in the environment, as the explicit list by which it can be made again."""
+        urls = sorted("#".join(filter(None, (record["url"], record.get("md5")))) for record in self.records())
+        return "".join(f"{line}\n" for line in ["@EXPLICIT", *urls])
+
     def report(self) -> dict[str, Any]:
         """What the caller gets to know."""
         return {
+            **({"explicit": self.explicit()} if self.host.check and self.done and self.fingerprint() else {}),
             "name": self.name,
             "language": self.language,
             "state": self.wanted["state"],
@@ -751,21 +845,28 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
     dry = module.check_mode
     lock = os.open(os.devnull, os.O_RDONLY) if dry else hold(Path(module.params["kernelspec_dir"]) / LOCK)
     try:
-        return work(module, lock)
+        # Not below /tmp, which is another for what is confined.
+        with tempfile.TemporaryDirectory(prefix=f"{UNITS}-", dir="/run" if os.geteuid() == 0 else None) as folder:
+            Path(folder).chmod(0o755)
+            return work(module, lock, Path(folder))
     finally:
         os.close(lock)
 
 
-def work(module: AnsibleModule, lock: int) -> dict[str, Any]:
+def work(module: AnsibleModule, lock: int, folder: Path) -> dict[str, Any]:
     """Do it, holding the lock."""
     params = module.params
     wanted = params["kernels"]
+    rest = (lock, Path(params["prefix"]), folder, module.check_mode)
     try:
-        owner = Owner(params["user"], lock)
+        owner = Owner(params["user"], *rest)
     except KeyError:
         if not module.check_mode:
             raise Problem(f"The account {params['user']} does not exist on this host.") from None
-        owner = Owner("root", lock)
+        owner = Owner("root", *rest)
+    if owner.confines and not module.check_mode:
+        # What a run that was killed left at work. The lock says that no other runs.
+        subprocess.run(["systemctl", "--quiet", "stop", f"{UNITS}-[0-9]*.service"], capture_output=True, check=False)
     if params["accept_terms"]:
         owner.more["CONDA_PLUGINS_AUTO_ACCEPT_TOS"] = "yes"
     host = Host(module, owner)

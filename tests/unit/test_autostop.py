@@ -381,3 +381,17 @@ def test_stay_awake_while_hooks_run_is_seen(stopping: Machine) -> None:
 def test_the_cap_asks_nobody(stopping: Machine) -> None:
     stopping.store.save(stopping.store.lib / "stopped.json", {"at": 1.0, "boot_id": "one", "why": "cap"})
     assert stopped(stopping, Finding("kernels", BUSY, "kernel"))
+
+
+def test_a_name_that_a_notebook_chose_does_nothing_to_a_terminal() -> None:
+    reason = "kernel \x1b]0;owned\x07 is \x9b31m busy\r\n"
+    status = {
+        "findings": [["kernels", BUSY, reason, 0.0]],
+        "activity": START,
+        "reason": reason,
+        "awake": 0.0,
+        "at": START,
+    }
+    said = autostop.describe({**status, "notice": "", "stop_at": START, "can_wait": True}, START)
+    assert all(letter.isprintable() or letter == "\n" for letter in said)
+    assert len(said.splitlines()) == 3

@@ -5,6 +5,9 @@ from __future__ import annotations
 import getpass
 import importlib.util
 import json
+import os
+import pwd
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -379,3 +382,44 @@ def test_the_last_object_in_what_conda_says() -> None:
     assert MODULE.last_object('{"fetch": "a", "progress": 0.5}\n\0{"success": true}\n') == {"success": True}
     assert MODULE.last_object("") == {}
     assert MODULE.last_object("{broken") == {}
+
+
+def test_root_reads_only_plain_files_of_the_account(server: Server, tmp_path: Path) -> None:
+    # What a notebook could put where root looks: a file of root's, one without an end, one that never begins, one of another account.
+    meta = server.prefix / "envs/py/conda-meta"
+    meta.mkdir(parents=True)
+    secret = tmp_path / "secret"
+    secret.write_text('{"name": "secret", "version": "1", "url": "u"}')
+    owner = MODULE.Owner(getpass.getuser(), 0, server.prefix, tmp_path)
+    (meta / "plain.json").write_text("{}")
+    assert owner.read(meta / "plain.json") == "{}"
+    (meta / "link.json").symlink_to(secret)
+    with pytest.raises(OSError, match="symbolic links"):
+        owner.read(meta / "link.json")
+    os.mkfifo(meta / "pipe.json")
+    (meta / "large.json").touch()
+    os.truncate(meta / "large.json", MODULE.LARGEST + 1)
+    for name in ("pipe", "large"):
+        with pytest.raises(MODULE.Problem, match="is not a file of"):
+            owner.read(meta / f"{name}.json")
+    owner.entry = pwd.getpwnam("nobody")
+    with pytest.raises(MODULE.Problem, match="is not a file of"):
+        owner.read(meta / "plain.json")
+    kernel = MODULE.Kernel(
+        SimpleNamespace(prefix=server.prefix, specs=server.specs, owner=owner), server.kernel("python")
+    )
+    with pytest.raises(MODULE.Problem):
+        list(kernel.records())
+
+
+def test_a_command_is_as_closed_as_the_notebooks_unit(server: Server, tmp_path: Path) -> None:
+    unit = (PROJECT / "roles/jupyter_tls/templates/jupyter.service.j2").read_text().splitlines()
+    # Of the unit alone: what it is for, what it may use, and the right to a low port, which these commands have no use for.
+    closing = r"(No|Protect(?!Home)|Private|Restrict|Lock|Keyring|SystemCall)\w+="
+    wanted = {line for line in unit if re.match(closing, line)}
+    assert len(wanted) > 15
+    assert wanted <= set(MODULE.CONFINED)
+    command = MODULE.Owner(getpass.getuser(), 0, server.prefix, tmp_path).confined(("printf", "$HOME ${X} $$"))
+    assert command[-1] == "$$HOME $${X} $$$$"
+    assert "--property=CapabilityBoundingSet=" in command
+    assert not any("HOME=" in word for word in command)

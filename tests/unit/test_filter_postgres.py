@@ -537,7 +537,9 @@ def test_what_differs_is_all_that_is_done() -> None:
     assert [step["say"] for step in steps(asked(), state)] == ["close the database notebooks to other accounts"]
     extended = asked(databases=[{"name": "notebooks", "owner": "jupyter", "extensions": ["pg_trgm"]}])
     added = steps(extended, state)[1]["sql"]
-    assert 'CREATE EXTENSION "pg_trgm" SCHEMA "notebook.extension"; ALTER EXTENSION "pg_trgm" SET SCHEMA public;' in added
+    assert (
+        'CREATE EXTENSION "pg_trgm" SCHEMA "notebook.extension"; ALTER EXTENSION "pg_trgm" SET SCHEMA public;' in added
+    )
     state["server"]["roles"]["ada"] = {"login": False, "password": None}
     assert [step["say"] for step in steps(asked(), state)][:2] == [
         "let the account ada log in",

@@ -42,8 +42,10 @@ def test_kernelspecs_are_roots_and_for_everybody(host):
     assert spec["env"]["OMP_NUM_THREADS"] == "2"
 
 
-def test_all_of_conda_belongs_to_the_account(host):
-    assert host.check_output(f"find {PREFIX} ! -user jupyter") == ""
+def test_environments_and_packages_belong_to_the_account_and_the_rest_to_root(host):
+    assert host.check_output(f"find {PREFIX}/envs {PREFIX}/pkgs ! -user jupyter") == ""
+    rest = f"find {PREFIX} \\( -path {PREFIX}/envs -o -path {PREFIX}/pkgs \\) -prune -o ! -user root -print"
+    assert host.check_output(rest) == ""
 
 
 def test_the_account_cannot_add_a_channel(host):

@@ -7,7 +7,6 @@ CAUGHT = "/tmp/caught"
 # Functions that the role's looks, dumps, restores and counts call, as an unqualified name finds them.
 SHADOWED = {
     "json_agg(name)": ("json", "'[]'"),
-    "coalesced(text)": ("text", "$1"),
     "pg_get_userbyid(oid)": ("name", "'jupyter'"),
     'acldefault("char", oid)': ("aclitem[]", "'{}'"),
     "current_setting(text)": ("text", "''"),
@@ -18,17 +17,17 @@ SHADOWED = {
     "pg_is_in_recovery()": ("boolean", "false"),
     "current_database()": ("name", "'notebooks'"),
 }
-OWN = f"""
+OWN = """
 CREATE OR REPLACE FUNCTION public.trap(what text) RETURNS boolean LANGUAGE plpgsql AS $trap$
 BEGIN
   IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user) THEN
-    EXECUTE pg_catalog.format('COPY (SELECT 1) TO PROGRAM %L', 'cat >>{CAUGHT}-' OPERATOR(pg_catalog.||) what);
+    EXECUTE pg_catalog.format('COPY (SELECT 1) TO PROGRAM %L', 'cat >>CAUGHT-' OPERATOR(pg_catalog.||) what);
   END IF;
   IF pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'off' AND session_user OPERATOR(pg_catalog.<>) 'jupyter' THEN
     -- Whoever has become another by SET SESSION AUTHORIZATION can become again what he was.
     BEGIN
       EXECUTE 'SET SESSION AUTHORIZATION postgres';
-      EXECUTE pg_catalog.format('COPY (SELECT 1) TO PROGRAM %L', 'cat >>{CAUGHT}-back-' OPERATOR(pg_catalog.||) what);
+      EXECUTE pg_catalog.format('COPY (SELECT 1) TO PROGRAM %L', 'cat >>CAUGHT-back-' OPERATOR(pg_catalog.||) what);
     EXCEPTION WHEN insufficient_privilege THEN NULL;
     END;
   END IF;
@@ -41,9 +40,9 @@ CREATE DOMAIN public.number AS integer CHECK (public.trap('domain'));
 CREATE TABLE public.bait (
   n integer CHECK (public.trap('check')),
   d public.number,
-  g boolean GENERATED ALWAYS AS (public.trapped()) STORED
+  g boolean GENERATED ALWAYS AS (n > 0) STORED
 );
-""".replace("public.trapped()", "(n > 0)")
+""".replace("CAUGHT", CAUGHT)
 AFTER = """
 INSERT INTO public.bait (n, d) VALUES (1, 1);
 CREATE FUNCTION public.indexed(n integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.trap('index'); END $$;

@@ -86,6 +86,8 @@ class Process(NamedTuple):
 def run(command: list[str], user: str | None = None) -> str:
     """Return what a command prints; whatever goes wrong is an exception, which makes a probe answer unknown."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/root", "PGCONNECT_TIMEOUT": "5"}
+    # A superuser asks: nobody else's functions are found by the names of the server's own.
+    environment["PGOPTIONS"] = "-c search_path=pg_catalog"
     switch: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=15, cwd="/", env=environment, check=False, **switch
@@ -628,12 +630,17 @@ def ask(request: dict[str, Any], path: str = "/run/autostop/ask.sock") -> dict[s
     return reply
 
 
+def plain(text: str) -> str:
+    """A text without what a terminal would obey: names of processes and kernels are chosen by whoever runs them."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def describe(status: dict[str, Any], now: float) -> str:
     """The status for people."""
     if "findings" not in status:
         return "Nobody has looked yet; see systemctl status autostop.timer."
-    lines = [f"{verdict:8}{probe:10}{reason}" for probe, verdict, reason, _ in status["findings"]]
-    lines.append(f"Last activity {ago(now, status['activity'])}: {status['reason']}.")
+    lines = [f"{verdict:8}{probe:10}{plain(reason)}" for probe, verdict, reason, _ in status["findings"]]
+    lines.append(f"Last activity {ago(now, status['activity'])}: {plain(status['reason'])}.")
     kept = status["awake"] > now
     if kept:
         lines.append(f"Somebody wants it on until {clock(status['awake'])}.")
