@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-import traps
-from test_postgres import BACKUPS, PROJECT, SCENARIO, Server, play
 
-pytestmark = pytest.mark.one_host
+from tests import postgres_traps as traps
+from tests.postgres_server import BACKUPS, Server
+
+MOLECULE = Path(__file__).parents[2]
+CONVERGE = MOLECULE / "postgres/converge.yml"
+RESTORE = MOLECULE.parent / "playbooks/restore_postgres.yml"
+pytestmark = pytest.mark.one_system
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,7 @@ def test_an_apply_runs_nothing_of_the_notebooks(server: Server) -> None:
     }
     server.sql("ALTER DATABASE notebooks CONNECTION LIMIT 7", database="postgres")
     for arguments in (["--check"], [], []):
-        run = play(SCENARIO / "converge.yml", server.name, "-e", json.dumps(settings), *arguments)
+        run = server.play(CONVERGE, "-e", json.dumps(settings), *arguments)
         assert run.code == 0, run.output
         assert caught(server) == []
     assert run.changed == 0
@@ -85,7 +90,7 @@ def test_a_restore_runs_it_with_the_notebooks_rights_at_most(server: Server) -> 
     for database in ("notebooks", "lab-1"):
         newest = server.sh(f"ls {BACKUPS}/{database}-*.dump | tail -n 1")
         about = f"postgres_restore_database={database} postgres_restore_file={newest} confirm={server.name}"
-        run = play(PROJECT / "playbooks/restore_postgres.yml", server.name, "-e", about)
+        run = server.play(RESTORE, "-e", about)
         assert run.code == 0, run.output
         assert caught(server) == []
     owners = server.sql(

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from tests import postgres_traps as traps
 from tests.postgres_server import BACKUPS, EPHEMERAL, SCENARIO, Server
 
 CONVERGE = SCENARIO.parent / "postgres/converge.yml"
@@ -76,6 +77,10 @@ def test_a_major_version_goes_up_and_back(old: Server) -> None:
     upgrade = PLAYBOOKS / "upgrade_postgres.yml"
     distribution = ["-e", "postgres_source=distribution", "-e", "postgres_version=17"]
     assert old.sql("SHOW server_version").startswith("15.")
+    # What a notebook plants in its database is restored, too, and not by a superuser.
+    old.sh('cd / && runuser -u jupyter -- psql -Xq --set=ON_ERROR_STOP=1 notebooks <<<"$SQL"', SQL=traps.planting())
+    old.sql("ALTER DATABASE notebooks RESET ALL", database="postgres")
+    old.sql("ALTER DATABASE notebooks SET search_path = public, pg_catalog", database="postgres")
     refused = old.play(CONVERGE, *distribution)
     assert refused.code != 0
     assert (
@@ -85,6 +90,7 @@ def test_a_major_version_goes_up_and_back(old: Server) -> None:
     run = old.play(upgrade, *distribution, "-e", "confirm=old")
     assert run.code == 0, run.output
     assert re.search(r"PostgreSQL 17 runs on old with \d+ tables and \d+ rows, as before\.", run.words)
+    assert old.sh(f"ls {traps.CAUGHT}-* 2>/dev/null; true") == ""
     assert old.sql("SHOW server_version").startswith("17.")
     assert old.sql(COUNT, "jupyter") == "4711"
     assert old.login("writer", old.password("writer")).stdout == "1\n"
