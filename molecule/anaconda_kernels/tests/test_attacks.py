@@ -2,10 +2,12 @@
 
 import re
 
+import pytest
+
 PREFIX = "/opt/conda"
 # How a notebook's process stands: the account, without further rights.
 NOTEBOOK = "cd / && setpriv --reuid=jupyter --regid=jupyter --init-groups --no-new-privs --reset-env "
-# Says from which file each line comes that a login shell runs.
+# Says from which file each line comes that a login shell runs. bash does not take this from the environment for root, who reads the same.
 SOURCES = "cd / && PS4='+ $BASH_SOURCE ' bash -lxc true 2>&1"
 
 
@@ -16,14 +18,15 @@ def read_by_a_login(host, account):
 
 
 def test_a_login_shell_of_another_runs_nothing_that_the_account_wrote(host):
-    plant = f"sh -c 'echo \"touch /tmp/planted-again\" >>{PREFIX}/etc/profile.d/conda.sh'"
+    folder = f"{PREFIX}/etc/profile.d"
+    plant = f"sh -c 'mkdir -p {folder} && echo \"touch /tmp/planted-again\" >>{folder}/conda.sh'"
     assert host.run(NOTEBOOK + plant).failed
     host.check_output("bash -lc true && su --login --command=true admin")
     assert host.run("ls /tmp/planted-*").stdout == ""
 
 
 def test_what_login_shells_read_is_roots_up_to_the_root(host):
-    for account in ("root", "admin"):
+    for account in ("nobody", "admin"):
         read = read_by_a_login(host, account)
         assert any(path.startswith("/etc/profile") for path in read)
         for path in read:
@@ -34,7 +37,15 @@ def test_what_login_shells_read_is_roots_up_to_the_root(host):
                 assert not about.mode & 0o022, part
 
 
-def test_no_shell_but_the_accounts_gets_conda(host):
+@pytest.fixture
+def real(host):
+    """The file of the real distribution, which the stand-in does not have."""
+    host.check_output(f"mkdir -p {PREFIX}/etc/profile.d && echo 'conda() {{ :; }}' >{PREFIX}/etc/profile.d/conda.sh")
+    yield
+    host.check_output(f"rm -r {PREFIX}/etc/profile.d/conda.sh")
+
+
+def test_no_shell_but_the_accounts_gets_conda(host, real):
     says = "bash -lc 'type -t conda'"
     assert host.run(says).stdout == ""
     assert host.run(f"cd / && setpriv --reuid=admin --clear-groups --reset-env {says}").stdout == ""
@@ -52,7 +63,7 @@ def test_the_account_can_write_to_environments_and_packages_only(host):
 def test_what_was_planted_is_gone(host):
     assert host.file(f"{PREFIX}/bin/conda").user == "root"
     assert "planted" not in host.file(f"{PREFIX}/bin/conda").content_string
-    assert "planted" not in host.file(f"{PREFIX}/etc/profile.d/conda.sh").content_string
+    assert not host.file(f"{PREFIX}/etc/profile.d/conda.sh").exists
     assert not host.file("/etc/profile.d/anaconda_kernels.sh").exists
     assert not host.file("/opt/.conda.former").exists
 
