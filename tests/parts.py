@@ -59,13 +59,13 @@ def pytest(name: str, *arguments: str, marked: str, **more: Any) -> Part:
     return Part(name, [command], junit=[junit], counts=False, **more)
 
 
-def molecule(name: str, budget: int, *, image: str = "image:13", **more: Any) -> Part:
+def molecule(name: str, budget: int, *images: str, **more: Any) -> Part:
     """Return a part that runs a scenario from nothing to nothing."""
     return Part(
         f"molecule:{name}",
         [["molecule", "test", "-s", name]],
         junit=[f"molecule-{name}.xml"],
-        needs=(image,),
+        needs=tuple(f"image:{image}" for image in images or ("13",)),
         budget=budget,
         labels=(f"molecule-{name}",),
         cleanup=["molecule", "destroy", "-s", name],
@@ -79,10 +79,10 @@ def life(number: int, files: list[str], lab: str, **more: Any) -> Part:
         f"life:{number}",
         *files,
         marked="",
-        needs=("image:13",),
+        needs=("image:13-prepared",),
         labels=(lab.split(":")[0],),
         programs=("rsync", "puttygen"),
-        environment={"LIFE_LAB": lab},
+        environment={"LIFE_LAB": lab, "LAB_IMAGE": "13-prepared"},
         **more,
     )
 
@@ -121,9 +121,13 @@ def lint(ansible: list[str] | None = None) -> list[Part]:
 
 def images() -> list[Part]:
     """Return what builds the images that other parts need."""
-    return [
-        Part(f"image:{name}", [[PYTHON, "-m", "lab", "image", name]], counts=False, budget=60) for name in ("13", "12")
-    ]
+    bare = [image("13"), image("12")]
+    return [*bare, image("13-prepared", needs=("image:13",))]
+
+
+def image(name: str, **more: Any) -> Part:
+    """Return a part that builds the image of a host."""
+    return Part(f"image:{name}", [[PYTHON, "-m", "lab", "image", name]], counts=False, budget=60, **more)
 
 
 def all_parts() -> list[Part]:
@@ -152,10 +156,14 @@ def all_parts() -> list[Part]:
         # CI takes one of these slices in turn.
         life(1, files[:half], "life:5057:198.19.64.0/24", slice=1, budget=800),
         life(2, files[half:], "later:5058:198.19.65.0/24", slice=2, budget=800),
-        molecule("cut_off", 450, slice=3),
-        molecule("autostop", 250, slice=3, cores=0, programs=("chromium",)),
-        molecule("notebook_container", 300, slice=4),
-        molecule("desk", 120, slice=4),
+        molecule("cut_off", 350, slice=3),
+        molecule("autostop", 200, "13-prepared", slice=3, cores=0, programs=("chromium",)),
+        molecule("somebody_here", 300, slice=3),
+        molecule("debian12", 600, "12", "13", slice=4),
+        molecule("notebook_container", 300, "13-prepared", slice=4),
+        molecule("docker_vendor", 220, slice=4),
+        molecule("mysql_upgrade", 320, slice=5),
+        molecule("postgres_upgrade", 350, "12", "13", slice=5),
         pytest("unit:rest", "tests/unit", *side_by_side, **rest, slice=5, cores=2, budget=100),
         pytest("refusals:rest", "tests/refusals", *side_by_side, **rest, slice=5, cores=2, budget=150, **lab),
         pytest("policies:rest", "tests/policies", **rest, slice=5, budget=80, **lab),

@@ -115,7 +115,7 @@ def test_what_aws_ends_at_once_is_said_at_once(launch: Launch) -> None:
 
 
 def test_a_burstable_server_has_unlimited_credits_until_it_was_verified(launch: Launch) -> None:
-    def credits() -> str:
+    def mode_of_credits() -> str:
         (instance,) = launch.instances()
         found = launch.account.client().describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
         return str(found["InstanceCreditSpecifications"][0]["CpuCredits"])
@@ -125,12 +125,12 @@ def test_a_burstable_server_has_unlimited_credits_until_it_was_verified(launch: 
         run = launch.provision(ec2_provision_instance_type="t3.large")
         assert run.code == 0, run.output
         assert bool(run.changed) == changed
-        assert credits() == "unlimited"
+        assert mode_of_credits() == "unlimited"
     assert "credits_until_verified: true" in (launch.state / "lost/record.yml").read_text()
     for changed in (True, False):
         run = launch.provision(str(PROJECT / "tests/refusals/verified.yml"), ec2_provision_instance_type="t3.large")
         assert run.code == 0, run.output
         assert bool(run.changed) == changed
-        assert credits() == "standard"
+        assert mode_of_credits() == "standard"
     again = launch.provision(ec2_provision_instance_type="t3.large")
     assert again.changed == 0
