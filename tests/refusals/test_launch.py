@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.account import Account, new_account
 from tests.played import Run, play
-from tests.refusals.conftest import Account
 
 pytestmark = pytest.mark.extended
 PROJECT = Path(__file__).resolve().parents[2]
@@ -55,9 +55,9 @@ class Launch:
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Account]:
     """An account of its own: terminated instances stay to be seen in it."""
-    one = Account(tmp_path_factory.mktemp("lab"), f"{worker_id}-launch")
-    yield one
-    one.command("down")
+    # A lab's name begins with a letter.
+    with new_account(tmp_path_factory.mktemp("lab"), f"launch-{worker_id}") as account:
+        yield account
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_what_aws_ends_at_once_is_said_at_once(launch: Launch) -> None:
 
 
 def test_a_burstable_server_has_unlimited_credits_until_it_was_verified(launch: Launch) -> None:
-    def mode_of_credits() -> str:
+    def cpu_credits() -> str:
         (instance,) = launch.instances()
         found = launch.account.client().describe_instance_credit_specifications(InstanceIds=[instance["InstanceId"]])
         return str(found["InstanceCreditSpecifications"][0]["CpuCredits"])
@@ -125,12 +125,12 @@ def test_a_burstable_server_has_unlimited_credits_until_it_was_verified(launch: 
         run = launch.provision(ec2_provision_instance_type="t3.large")
         assert run.code == 0, run.output
         assert bool(run.changed) == changed
-        assert mode_of_credits() == "unlimited"
+        assert cpu_credits() == "unlimited"
     assert "credits_until_verified: true" in (launch.state / "lost/record.yml").read_text()
     for changed in (True, False):
         run = launch.provision(str(PROJECT / "tests/refusals/verified.yml"), ec2_provision_instance_type="t3.large")
         assert run.code == 0, run.output
         assert bool(run.changed) == changed
-        assert mode_of_credits() == "standard"
+        assert cpu_credits() == "standard"
     again = launch.provision(ec2_provision_instance_type="t3.large")
     assert again.changed == 0
