@@ -15,6 +15,11 @@ description:
 options:
   project: {description: Value of the Project tag, type: str, required: true}
   name: {description: "Only this server, which is the Name tag. Empty: all, and what belongs to none", type: str, default: ''}
+  known:
+    description: Servers that things may be named after though nothing bears their tags any more
+    type: list
+    elements: str
+    default: []
 author: [The project's authors]
 """
 
@@ -55,7 +60,7 @@ count: {description: How many things were found, type: int, returned: always}
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 try:
@@ -253,8 +258,9 @@ def belongs(name: str, begins: str) -> bool:
 class Survey:
     """What is found, kind by kind; each look_* is one question and yields entries."""
 
-    def __init__(self, client: Callable[[str], Any], project: str, name: str) -> None:
+    def __init__(self, client: Callable[[str], Any], project: str, name: str, known: Sequence[str] = ()) -> None:
         self.client, self.project, self.name = client, project, name
+        self.known = {*known, name} - {""}
         self.found: dict[str, list[dict[str, Any]]] = {}
         self.denied: list[dict[str, Any]] = []
 
@@ -425,7 +431,7 @@ class Survey:
         roots = {instance["id"]: instance["root_device"] for instance in self.found.get("instances", [])}
         for thing in self.found.get("volumes", []):
             thing["root"] = bool(thing["device"]) and thing["device"] == roots.get(thing["attached_to"])
-        known = {server for server in owners.values() if server} | ({self.name} if self.name else set())
+        known = {server for server in owners.values() if server} | self.known
         for image in self.found.get("images", []):
             owners.update({snapshot: image["server"] for snapshot in image["snapshots"] if snapshot not in owners})
         for thing in every:
@@ -442,7 +448,11 @@ class Survey:
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleAWSModule(
-        argument_spec={"project": {"type": "str", "required": True}, "name": {"type": "str", "default": ""}},
+        argument_spec={
+            "project": {"type": "str", "required": True},
+            "name": {"type": "str", "default": ""},
+            "known": {"type": "list", "elements": "str", "default": []},
+        },
         supports_check_mode=True,
     )
     project, name = module.params["project"], module.params["name"]
@@ -456,7 +466,7 @@ def main() -> None:
         return clients[service]
 
     try:
-        result = Survey(client, project, name).run()
+        result = Survey(client, project, name, module.params["known"]).run()
     except (aws.ClientError, aws.BotoCoreError) as error:
         module.fail_json_aws(error, msg=f"AWS would not say what it has of {name or project}")
     module.exit_json(changed=False, region=module.region, at=int(time.time()), **result)
