@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,15 +133,19 @@ def test_data_that_would_be_left_behind(tmp_path: Path) -> None:
     assert disk_info.left_behind(place | own) is None
 
 
-def test_whose_folder_it_is(tmp_path: Path) -> None:
+def test_whose_folder_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = {"folder": str(tmp_path / "a")}
     assert not disk_info.is_stranger({"name": "nobody", **folder})
     (tmp_path / "a").mkdir()
-    if os.getuid():
-        assert disk_info.is_stranger({"name": "no-such-account", **folder})
-        assert disk_info.is_stranger({"name": "root", **folder})
-    else:
-        assert not disk_info.is_stranger({"name": "no-such-account", **folder})
+    if not os.getuid():
+        os.chown(tmp_path / "a", 4711, 4711)
+    assert disk_info.is_stranger({"name": "no-such-account", **folder})
+    assert disk_info.is_stranger({"name": "root", **folder})
+    # What root has is nobody's in particular.
+    assert not disk_info.is_stranger({"name": "no-such-account", "folder": "/"})
+    has = (tmp_path / "a").stat()
+    monkeypatch.setattr("pwd.getpwnam", lambda _: SimpleNamespace(pw_uid=has.st_uid, pw_gid=has.st_gid))
+    assert not disk_info.is_stranger({"name": "ann", **folder})
 
 
 def test_the_script_is_sound() -> None:

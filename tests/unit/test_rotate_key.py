@@ -81,6 +81,7 @@ def test_a_new_key(tmp_path: Path) -> None:
     assert (machine.state / "id_ed25519.pub").read_text() == f"{machine.public('id_ed25519')} demo\n"
 
 
+@pytest.mark.slow
 def test_killed_after_each_command(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -95,7 +96,8 @@ def test_killed_after_each_command(tmp_path: Path) -> None:
         (old,) = machine.server
         with pytest.raises(KeyboardInterrupt):
             machine.rotate(str(number))
-            raise KeyboardInterrupt  # killed after the last command of all
+            assert number == total  # after the last command of all there is nothing to kill
+            raise KeyboardInterrupt
         assert machine.public("id_ed25519") in machine.server, f"locked out after command {number}"
         machine.rotate()
         assert machine.server == {machine.public("id_ed25519")}
