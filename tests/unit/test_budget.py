@@ -60,7 +60,6 @@ def prepare(account: Cloud, work: Any) -> None:
     account.calm()
 
 
-@pytest.mark.one_python
 @pytest.mark.parametrize("work", WORKS, ids=[work.__name__ for work in WORKS])
 def test_check_once_again_and_every_trouble(work: Any) -> None:
     with cloud() as account:

@@ -10,7 +10,9 @@ import pytest
 
 from plugins.modules import ec2_server_info
 from plugins.modules.ec2_data_volume import DEVICES, Job, Refused, data_problems
-from tests.unit.cloud import Cloud, Cut, changing, cloud
+from tests.unit.cloud import IMAGE, Cloud, Cut, changing, cloud, codes
+
+pytestmark = pytest.mark.slow
 
 ZONE = "us-west-2a"
 TAGS = {"Name": "demo", "Project": "nb", "ManagedBy": "ansible", "Owner": "ann"}
@@ -24,18 +26,10 @@ def account() -> Iterator[Cloud]:
         yield account
 
 
-def client(account: Cloud) -> Any:
-    """One client for a test: to make another takes most of a second."""
-    kept: dict[str, Any] = account.__dict__
-    if "kept" not in kept:
-        kept["kept"] = account.client()
-    return kept["kept"]
-
-
 def launch(account: Cloud, zone: str = ZONE, name: str = "demo") -> str:
     """An instance of the server."""
-    made = client(account).run_instances(
-        ImageId="ami-03cf127a",
+    made = account.client().run_instances(
+        ImageId=IMAGE,
         InstanceType="t3.micro",
         MinCount=1,
         MaxCount=1,
@@ -62,21 +56,21 @@ def options(instance: str, **more: Any) -> dict[str, Any]:
 
 
 def present(account: Cloud, instance: str, check: bool = False, **more: Any) -> dict[str, Any]:
-    return Job(client(account), options(instance, **more), check, pause=0).present()
+    return Job(account.client(), options(instance, **more), check, pause=0).present()
 
 
 def absent(account: Cloud, **more: Any) -> dict[str, Any]:
-    return Job(client(account), options("", **more), pause=0).absent()
+    return Job(account.client(), options("", **more), pause=0).absent()
 
 
 def volumes(account: Cloud, role: str = "data", name: str = "demo*") -> list[dict[str, Any]]:
     wanted = [{"Name": "tag:Role", "Values": [role]}, {"Name": "tag:Name", "Values": [name]}]
-    found: list[dict[str, Any]] = client(account).describe_volumes(Filters=wanted)["Volumes"]
+    found: list[dict[str, Any]] = account.client().describe_volumes(Filters=wanted)["Volumes"]
     return found
 
 
 def snapshot(account: Cloud, gb: int = 5) -> str:
-    ec2 = client(account)
+    ec2 = account.client()
     volume = ec2.create_volume(AvailabilityZone=ZONE, Size=gb)["VolumeId"]
     made = str(ec2.create_snapshot(VolumeId=volume)["SnapshotId"])
     ec2.delete_volume(VolumeId=volume)
@@ -121,7 +115,7 @@ def test_grown_and_never_shrunk(account: Cloud) -> None:
 def test_the_next_instance_gets_the_volume_of_the_first(account: Cloud) -> None:
     first = launch(account)
     made = present(account, first)["volume"]
-    client(account).terminate_instances(InstanceIds=[first])
+    account.client().terminate_instances(InstanceIds=[first])
     assert present(account, "", check=True)["volume"]["zone"] == ZONE
     second = launch(account)
     result = present(account, second)
@@ -133,12 +127,12 @@ def test_the_next_instance_gets_the_volume_of_the_first(account: Cloud) -> None:
 def test_it_stays_when_somebody_said_that_it_goes(account: Cloud) -> None:
     instance = launch(account)
     made = present(account, instance)["volume"]
-    client(account).modify_instance_attribute(
+    account.client().modify_instance_attribute(
         InstanceId=instance,
         BlockDeviceMappings=[{"DeviceName": made["device"], "Ebs": {"DeleteOnTermination": True}}],
     )
     assert present(account, instance)["steps"] == [f"{made['id']} stays when demo is terminated"]
-    client(account).terminate_instances(InstanceIds=[instance])
+    account.client().terminate_instances(InstanceIds=[instance])
     assert [volume["VolumeId"] for volume in volumes(account)] == [made["id"]]
 
 
@@ -157,7 +151,7 @@ def test_two_of_them_or_none_wanted_are_refused(account: Cloud) -> None:
     ):
         present(account, instance, gb=0)
     tags = [*MINE, {"Key": "Role", "Value": "data"}]
-    other = client(account).create_volume(
+    other = account.client().create_volume(
         AvailabilityZone=ZONE, Size=1, TagSpecifications=[{"ResourceType": "volume", "Tags": tags}]
     )["VolumeId"]
     with pytest.raises(Refused, match=r"2 volumes bear the tags of the data volume of demo"):
@@ -178,7 +172,7 @@ def test_one_that_another_instance_has_is_refused(account: Cloud) -> None:
 
 def test_an_instance_that_is_gone(account: Cloud) -> None:
     instance = launch(account)
-    client(account).terminate_instances(InstanceIds=[instance])
+    account.client().terminate_instances(InstanceIds=[instance])
     with pytest.raises(Refused, match=r"is gone: run site.yml to launch it again"):
         present(account, instance)
     assert volumes(account) == []
@@ -209,7 +203,7 @@ def test_data_sets_come_and_go_with_the_server(account: Cloud) -> None:
     assert not present(account, instance, data_sets=sets)["changed"]
     with pytest.raises(Refused, match=r"The data set climate of demo was made from"):
         present(account, instance, data_sets=[{"name": "climate", "snapshot_id": "snap-1"}])
-    client(account).terminate_instances(InstanceIds=[instance])
+    account.client().terminate_instances(InstanceIds=[instance])
     assert volumes(account, "dataset") == []
     assert len(volumes(account)) == 1
 
@@ -218,8 +212,8 @@ def test_a_data_set_in_another_zone_is_made_again(account: Cloud) -> None:
     first, source = launch(account), snapshot(account)
     wanted: dict[str, Any] = {"gb": 0, "data_sets": [{"name": "genomes", "snapshot_id": source}]}
     made = present(account, first, **wanted)["data_sets"][0]
-    client(account).detach_volume(VolumeId=made["id"], InstanceId=first)
-    client(account).terminate_instances(InstanceIds=[first])
+    account.client().detach_volume(VolumeId=made["id"], InstanceId=first)
+    account.client().terminate_instances(InstanceIds=[first])
     result = present(account, launch(account, "us-west-2b"), **wanted)
     assert result["data_sets"][0]["zone"] == "us-west-2b"
     assert [volume["VolumeId"] for volume in volumes(account, "dataset")] == [result["data_sets"][0]["id"]]
@@ -228,8 +222,8 @@ def test_a_data_set_in_another_zone_is_made_again(account: Cloud) -> None:
 def test_absent_keeps_the_data_unless_told(account: Cloud) -> None:
     instance, source = launch(account), snapshot(account)
     made = present(account, instance, data_sets=[{"name": "genomes", "snapshot_id": source}])
-    client(account).detach_volume(VolumeId=made["data_sets"][0]["id"], InstanceId=instance)
-    client(account).terminate_instances(InstanceIds=[instance])
+    account.client().detach_volume(VolumeId=made["data_sets"][0]["id"], InstanceId=instance)
+    account.client().terminate_instances(InstanceIds=[instance])
     result = absent(account)
     assert result["steps"] == [f"delete {made['data_sets'][0]['id']} (genomes, 5 GB)"]
     assert result["volume"]["id"] == made["volume"]["id"]
@@ -249,21 +243,21 @@ def test_absent_does_not_take_it_from_a_server_that_runs(account: Cloud) -> None
 def test_no_other_servers_volume_is_ever_touched(account: Cloud) -> None:
     instance = launch(account)
     other = [{"Key": "Project", "Value": "nb"}, {"Key": "Name", "Value": "demo2"}, {"Key": "Role", "Value": "data"}]
-    client(account).create_volume(
+    account.client().create_volume(
         AvailabilityZone=ZONE, Size=7, TagSpecifications=[{"ResourceType": "volume", "Tags": other}]
     )
     present(account, instance)
     assert sorted(volume["Size"] for volume in volumes(account)) == [7, 10]
-    client(account).terminate_instances(InstanceIds=[instance])
+    account.client().terminate_instances(InstanceIds=[instance])
     absent(account, remove=True)
     assert [volume["Size"] for volume in volumes(account)] == [7]
 
 
 def test_a_data_volume_is_not_mistaken_for_the_systems_disk(account: Cloud) -> None:
     instance = launch(account)
-    root = client(account).describe_volumes()["Volumes"][0]["VolumeId"]
+    root = account.client().describe_volumes()["Volumes"][0]["VolumeId"]
     made = present(account, instance, gb=500)["volume"]
-    found = ec2_server_info.survey(client(account), {"project": "nb", "name": "demo", "resource_name": "nb-demo"}, {})
+    found = ec2_server_info.survey(account.client(), {"project": "nb", "name": "demo", "resource_name": "nb-demo"}, {})
     assert found["instances"][0]["root_volume_id"] == root
     assert found["instances"][0]["disk_gb"] < 500
     assert found["data_volumes"] == [{"id": made["id"], "role": "data"}]
@@ -284,15 +278,14 @@ def work(account: Cloud, instance: str, source: str, name: str = "demo") -> dict
     return present(account, instance, gb=20, data_sets=[{"name": "genomes", "snapshot_id": source}], name=name)
 
 
-def every_call() -> list[str]:
+@pytest.fixture
+def sweep(account: Cloud) -> list[str]:
     """The calls of that, in their order."""
-    with cloud() as account:
-        instance, source = launch(account), snapshot(account)
-        work(account, instance, source)
-        return list(account.calls)
+    instance, source = launch(account, name="undisturbed"), snapshot(account)
+    work(account, instance, source, "undisturbed")
+    return list(account.calls)
 
 
-CALLS = every_call()
 VANISHED = {
     "DescribeInstances": "InvalidInstanceID.NotFound",
     "AttachVolume": "InvalidVolume.NotFound",
@@ -313,73 +306,76 @@ def one_of_each(account: Cloud, instance: str, source: str, name: str) -> None:
     assert (data["Size"], data["Attachments"][0]["InstanceId"]) == (20, instance)
     assert dataset["Attachments"][0]["InstanceId"] == instance
     assert result["volume"]["id"] == data["VolumeId"]
-    client(account).terminate_instances(InstanceIds=[instance])
+    account.client().terminate_instances(InstanceIds=[instance])
     assert (len(volumes(account, name=name)), volumes(account, "dataset", name)) == (1, [])
 
 
-@pytest.mark.one_python
-@pytest.mark.parametrize(("number", "call"), list(enumerate(CALLS, 1)))
-def test_every_call_fails_once(account: Cloud, number: int, call: str) -> None:
+@pytest.mark.parametrize(
+    "code", codes("UnauthorizedOperation", "RequestLimitExceeded", "InsufficientVolumeCapacity", "it vanished")
+)
+def test_every_call_fails_once(account: Cloud, sweep: list[str], code: str) -> None:
     source = snapshot(account)
-    codes = ["UnauthorizedOperation", "RequestLimitExceeded", "InsufficientVolumeCapacity", VANISHED[call]]
-    for name, code in ((f"demo{place}", code) for place, code in enumerate(codes)):
+    for number, call in enumerate(sweep, 1):
+        name = f"demo{number}"
         instance = launch(account, name=name)
-        account.fail_at, account.code = number, code
+        account.fail_at, account.code = number, VANISHED[call] if code == "it vanished" else code
         with pytest.raises((aws.ClientError, Refused)) as error:
             work(account, instance, source, name)
         # What AWS said, or a sentence that says what to type.
-        assert code in str(error.value) or "run the same command again" in str(error.value)
+        assert account.code in str(error.value) or "run the same command again" in str(error.value)
         one_of_each(account, instance, source, name)
 
 
-@pytest.mark.one_python
-@pytest.mark.parametrize("number", changing(CALLS))
-def test_cut_off_after_every_change(account: Cloud, number: int) -> None:
-    instance, source = launch(account), snapshot(account)
-    account.cut_at = number
-    with pytest.raises(Cut):
-        work(account, instance, source)
-    one_of_each(account, instance, source, "demo")
+def test_cut_off_after_every_change(account: Cloud, sweep: list[str]) -> None:
+    source = snapshot(account)
+    for number in changing(sweep):
+        name = f"demo{number}"
+        instance = launch(account, name=name)
+        account.cut_at = number
+        with pytest.raises(Cut):
+            work(account, instance, source, name)
+        one_of_each(account, instance, source, name)
 
 
-@pytest.mark.one_python
+def left_over(account: Cloud, name: str) -> None:
+    """A data volume and a data set of a server that is gone."""
+    instance, source = launch(account, name=name), snapshot(account)
+    made = present(account, instance, data_sets=[{"name": "genomes", "snapshot_id": source}], name=name)
+    account.client().detach_volume(VolumeId=made["data_sets"][0]["id"], InstanceId=instance)
+    account.client().terminate_instances(InstanceIds=[instance])
+    account.calm()
+
+
 @pytest.mark.parametrize(
-    "code", ["UnauthorizedOperation", "RequestLimitExceeded", "InvalidVolume.NotFound", "VolumeInUse"]
+    "code", codes("UnauthorizedOperation", "InvalidVolume.NotFound", "RequestLimitExceeded", "VolumeInUse")
 )
-@pytest.mark.parametrize("number", range(1, 5))
-def test_every_call_of_a_removal_fails_once(account: Cloud, number: int, code: str) -> None:
-    instance, source = launch(account), snapshot(account)
-    made = present(account, instance, data_sets=[{"name": "genomes", "snapshot_id": source}])
-    client(account).detach_volume(VolumeId=made["data_sets"][0]["id"], InstanceId=instance)
-    client(account).terminate_instances(InstanceIds=[instance])
-    account.calm()
-    account.fail_at, account.code = number, code
-    try:
-        absent(account, remove=True)
-        assert code == "InvalidVolume.NotFound"
-        assert number > 2
-    except aws.ClientError as error:
-        assert code in str(error)
-    account.calm()
-    absent(account, remove=True)
-    # One that AWS said was gone is found by the next run if it is not.
-    assert volumes(account) == volumes(account, "dataset") == []
+def test_every_call_of_a_removal_fails_once(account: Cloud, code: str) -> None:
+    for number in range(1, 5):
+        name = f"demo{number}"
+        left_over(account, name)
+        account.fail_at, account.code = number, code
+        try:
+            absent(account, remove=True, name=name)
+        except aws.ClientError as error:
+            assert code in str(error)
+        else:
+            assert code == "InvalidVolume.NotFound" and number > 2
+        account.calm()
+        absent(account, remove=True, name=name)
+        # One that AWS said was gone is found by the next run if it is not.
+        assert volumes(account, name=name) == volumes(account, "dataset", name) == []
 
 
-@pytest.mark.one_python
-@pytest.mark.parametrize("number", [3, 4])
-def test_a_removal_that_is_cut_off(account: Cloud, number: int) -> None:
-    instance, source = launch(account), snapshot(account)
-    made = present(account, instance, data_sets=[{"name": "genomes", "snapshot_id": source}])
-    client(account).detach_volume(VolumeId=made["data_sets"][0]["id"], InstanceId=instance)
-    client(account).terminate_instances(InstanceIds=[instance])
-    account.calm()
-    account.cut_at = number
-    with pytest.raises(Cut):
-        absent(account, remove=True)
-    account.calm()
-    absent(account, remove=True)
-    assert volumes(account) == volumes(account, "dataset") == []
+def test_a_removal_that_is_cut_off(account: Cloud) -> None:
+    for number in (3, 4):
+        name = f"demo{number}"
+        left_over(account, name)
+        account.cut_at = number
+        with pytest.raises(Cut):
+            absent(account, remove=True, name=name)
+        account.calm()
+        absent(account, remove=True, name=name)
+        assert volumes(account, name=name) == volumes(account, "dataset", name) == []
 
 
 class Slow:
@@ -414,7 +410,7 @@ class Slow:
 
 def test_what_takes_its_time_is_waited_for(account: Cloud) -> None:
     instance = launch(account)
-    slow = Slow(client(account), ["unknown", "creating", "creating"], [])
+    slow = Slow(account.client(), ["unknown", "creating", "creating"], [])
     assert Job(slow, options(instance, wait_timeout=5), pause=0).present()["volume"]["gb"] == 10
     assert slow.states == []
 
@@ -422,13 +418,13 @@ def test_what_takes_its_time_is_waited_for(account: Cloud) -> None:
 def test_one_that_cannot_be_made_is_said(account: Cloud) -> None:
     instance = launch(account)
     with pytest.raises(Refused, match=r"AWS failed to make the volume vol-.*delete it"):
-        Job(Slow(client(account), ["error"], []), options(instance), pause=0).present()
+        Job(Slow(account.client(), ["error"], []), options(instance), pause=0).present()
 
 
 def test_a_growth_that_is_under_way_is_not_asked_for_twice(account: Cloud) -> None:
     instance = launch(account)
     present(account, instance)
-    slow = Slow(client(account), [], ["modifying", "modifying", "optimizing"])
+    slow = Slow(account.client(), [], ["modifying", "modifying", "optimizing"])
     Job(slow, options(instance, gb=20, wait_timeout=5), pause=0).present()
     assert (slow.asked, slow.modification) == (0, [])
 
@@ -437,7 +433,7 @@ def test_a_growth_that_fails_is_said(account: Cloud) -> None:
     instance = launch(account)
     present(account, instance)
     with pytest.raises(Refused, match=r"AWS could not grow vol-.*it has 10 GB as before"):
-        Job(Slow(client(account), [], ["modifying", "failed"]), options(instance, gb=20), pause=0).present()
+        Job(Slow(account.client(), [], ["modifying", "failed"]), options(instance, gb=20), pause=0).present()
 
 
 class Recorder:
@@ -456,7 +452,7 @@ class Recorder:
 
 def test_the_same_wish_has_the_same_token(account: Cloud) -> None:
     instance, other = launch(account), launch(account)
-    recorder = Recorder(client(account))
+    recorder = Recorder(account.client())
     for wish in (options(instance), options(instance), options(other), options(instance, gb=11)):
         with pytest.raises(Cut):
             Job(recorder, wish, pause=0).present()

@@ -11,7 +11,9 @@ import pytest
 
 from plugins.modules import ec2_destroy as destroy
 from plugins.modules import ec2_project_info
-from tests.unit.cloud import Cloud, Cut, changing, cloud
+from tests.unit.cloud import FIRST_CHANGE, Cloud, Cut, changing, cloud, quiet
+
+pytestmark = pytest.mark.slow
 
 PROJECT = "notebooks"
 ACCOUNT = "123456789012"
@@ -20,15 +22,8 @@ ACCOUNT = "123456789012"
 @pytest.fixture
 def account() -> Iterator[Cloud]:
     """A fresh account."""
-    with cloud(images=False) as fresh:
+    with cloud() as fresh:
         yield fresh
-
-
-def quiet(service: str = "ec2", made: dict[str, Any] = {}) -> Any:  # noqa: B006  (kept: to make one takes longer than most calls)
-    """A client whose calls do not count."""
-    if service not in made:
-        made[service] = Cloud().client(service)
-    return made[service]
 
 
 def tags(name: str, **more: str) -> list[dict[str, str]]:
@@ -81,6 +76,10 @@ def make(name: str = "demo") -> dict[str, str]:
     made["image"] = ec2.create_image(
         InstanceId=instance, Name=f"{name}-1", TagSpecifications=spec("image", name, Role="image")
     )["ImageId"]
+    # As AWS tags it, and moto does not.
+    image = ec2.describe_images(ImageIds=[made["image"]])["Images"][0]
+    copies = [mapping["Ebs"]["SnapshotId"] for mapping in image["BlockDeviceMappings"]]
+    ec2.create_tags(Resources=copies, Tags=tags(name, Role="image"))
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=spec("elastic-ip", name))
     made["address"] = address["AllocationId"]
     ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=instance)
@@ -137,7 +136,7 @@ def make(name: str = "demo") -> dict[str, str]:
 
 def survey() -> dict[str, Any]:
     """What the survey finds."""
-    return ec2_project_info.Survey(quiet, PROJECT, "").run()
+    return ec2_project_info.Survey(quiet, PROJECT, "", ["demo"]).run()
 
 
 def options(**more: Any) -> dict[str, Any]:
@@ -164,20 +163,13 @@ def run(account: Cloud, asked: dict[str, Any] | None = None) -> list[str]:
     """One run of the playbook's work."""
     asked = asked or options()
     planned = destroy.plan(asked)
-    made: dict[str, Any] = {}
-
-    def clients(service: str) -> Any:
-        if service not in made:
-            made[service] = account.client(service)
-        return made[service]
-
-    assert destroy.problems(clients, planned, asked, ACCOUNT) == []
-    return destroy.apply(clients, planned, asked, ACCOUNT)
+    assert destroy.problems(account.client, planned, asked, ACCOUNT) == []
+    return destroy.apply(account.client, planned, asked, ACCOUNT)
 
 
-def left(name: str = "demo") -> dict[str, int]:
+def left(name: str = "demo", found: dict[str, Any] | None = None) -> dict[str, int]:
     """How many things of a server there are."""
-    found = survey()["found"]
+    found = found or survey()["found"]
     counts = {kind: sum(one["server"] == name for one in some) for kind, some in found.items()}
     return {kind: count for kind, count in counts.items() if count}
 
@@ -308,73 +300,96 @@ def test_a_data_volume_that_another_server_uses_is_not_deleted(account: Cloud) -
     assert said == [f"The volume {made['data']} is attached to i-other, which is not demo: detach it first."]
 
 
-def calls_of_a_run() -> list[str]:
+FAULTS = ["UnauthorizedOperation", "RequestLimitExceeded", "InternalError"]
+# What AWS says when somebody else was faster.
+GONE = {
+    "DeleteBudget": "NotFoundException",
+    "DeleteAlarms": "ResourceNotFoundException",
+    "DeleteSchedule": "ResourceNotFoundException",
+    "DeleteScheduleGroup": "ResourceNotFoundException",
+    "TerminateInstances": "InvalidInstanceID.NotFound",
+    "DisassociateAddress": "InvalidAssociationID.NotFound",
+}
+
+
+@pytest.fixture
+def calls(account: Cloud) -> list[str]:
     """The calls of a run that nothing disturbs."""
-    with cloud(images=False) as account:
-        make()
+    make()
+    account.calm()
+    run(account, options(**ALL))
+    return list(account.calls)
+
+
+def servers(account: Cloud, numbers: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """For each number a whole server, and what is asked for; before the next one, and in the end, nothing may be left."""
+    make()
+    asked = options(**ALL)
+    whole = left(found=asked["found"])
+    for number in numbers:
+        assert left(found=asked["found"]) == whole, "something of the one before was left"
+        account.calm()
+        yield number, asked
         account.calm()
         run(account, options(**ALL))
-        return list(account.calls)
-
-
-CALLS = calls_of_a_run()
-FAULTS = ["UnauthorizedOperation", "RequestLimitExceeded", "InternalError"]
-
-
-@pytest.mark.one_python
-@pytest.mark.parametrize("number", range(1, len(CALLS) + 1), ids=lambda n: f"{n}-{CALLS[n - 1]}")
-def test_every_call_fails_once_and_the_next_run_finishes(account: Cloud, number: int) -> None:
-    make()
-    asked = options(**ALL)
-    account.fail_at, account.code = number, FAULTS[number % len(FAULTS)]
-    with pytest.raises((destroy.Trouble, aws.ClientError)) as caught:
-        run(account, asked)
-    if isinstance(caught.value, destroy.Trouble):
-        assert caught.value.left and "Still there:" in destroy.now(caught.value)
-        # What only keeps a name does not keep what costs.
-        if CALLS[number - 1] not in ("TerminateInstances", "DescribeInstances"):
-            assert "TerminateInstances" in account.calls
-    account.calm()
-    run(account, options(**ALL))
+        if number != numbers[-1]:
+            make()
+            asked = options(**ALL)
     assert left() == {}
 
 
-@pytest.mark.one_python
-@pytest.mark.parametrize("number", changing(CALLS), ids=lambda n: f"{n}-{CALLS[n - 1]}")
-def test_cut_off_after_every_change_and_run_again(account: Cloud, number: int) -> None:
+def test_every_call_fails_once_and_the_next_run_finishes(account: Cloud, calls: list[str]) -> None:
+    for number, asked in servers(account, [*range(1, len(calls) + 1)]):
+        account.fail_at, account.code = number, FAULTS[number % len(FAULTS)]
+        with pytest.raises((destroy.Trouble, aws.ClientError)) as caught:
+            run(account, asked)
+        if isinstance(caught.value, destroy.Trouble):
+            assert caught.value.left and "Still there:" in destroy.now(caught.value)
+            # What only keeps a name does not keep what costs.
+            if calls[number - 1] not in ("TerminateInstances", "DescribeInstances"):
+                assert "TerminateInstances" in account.calls
+        else:
+            assert not changing(account.calls)
+
+
+def test_cut_off_after_the_next_change_until_nothing_is_left(account: Cloud, calls: list[str]) -> None:
+    """Each run takes one step and is killed; the one after it goes on from there."""
     make()
-    asked = options(**ALL)
-    account.cut_at = number
-    with pytest.raises(Cut):
-        run(account, asked)
-    account.calm()
-    run(account, options(**ALL))
+    steps: list[str] = []
+    while len(steps) <= len(calls):
+        account.calm()
+        account.cut_at = FIRST_CHANGE
+        try:
+            assert run(account, options(**ALL)) == []
+        except Cut:
+            steps.append(account.calls[-1])
+        else:
+            break
+    assert set(steps) == {calls[number - 1] for number in changing(calls)}
     assert left() == {}
 
 
-@pytest.mark.one_python
-@pytest.mark.parametrize("number", changing(CALLS), ids=lambda n: f"{n}-{CALLS[n - 1]}")
-def test_what_vanished_meanwhile_is_no_failure(account: Cloud, number: int) -> None:
+@pytest.mark.extended
+def test_cut_off_after_every_change_and_run_again(account: Cloud, calls: list[str]) -> None:
+    for number, asked in servers(account, changing(calls)):
+        account.cut_at = number
+        with pytest.raises(Cut):
+            run(account, asked)
+
+
+@pytest.mark.extended
+def test_what_vanished_meanwhile_is_no_failure(account: Cloud, calls: list[str]) -> None:
     """Somebody else removes the same things at the same time: the call says that there is no such thing."""
-    make()
-    asked = options(**ALL)
-    name = CALLS[number - 1]
-    account.fail_at = number
-    account.code = {
-        "DeleteBudget": "NotFoundException",
-        "DeleteAlarms": "ResourceNotFoundException",
-        "DeleteSchedule": "ResourceNotFoundException",
-        "DeleteScheduleGroup": "ResourceNotFoundException",
-        "TerminateInstances": "InvalidInstanceID.NotFound",
-        "DisassociateAddress": "InvalidAssociationID.NotFound",
-    }.get(name, "NoSuchEntity" if "Role" in name or "Profile" in name else f"Invalid{name}.NotFound")
-    try:
-        run(account, asked)
-    except destroy.Trouble as trouble:  # it did not vanish in truth, so what hangs on it may say so
-        assert destroy.code_of(trouble.error) in destroy.HELD or isinstance(trouble.error, RuntimeError)
-    account.calm()
-    run(account, options(**ALL))
-    assert left() == {}
+    for number, asked in servers(account, changing(calls)):
+        name = calls[number - 1]
+        account.fail_at = number
+        account.code = GONE.get(
+            name, "NoSuchEntity" if "Role" in name or "Profile" in name else f"Invalid{name}.NotFound"
+        )
+        try:
+            run(account, asked)
+        except destroy.Trouble as trouble:  # it did not vanish in truth, so what hangs on it may say so
+            assert destroy.code_of(trouble.error) in destroy.HELD or isinstance(trouble.error, RuntimeError)
 
 
 @pytest.mark.parametrize(("denied", "waited"), [("", 600), ("DeleteVolume", destroy.AFTER_FAILURE_S)])

@@ -12,37 +12,29 @@ from plugins.modules import ec2_dns_record as dns
 from plugins.modules import ec2_elastic_ip as eip
 from plugins.modules import ec2_launch, ec2_offer_info
 from plugins.modules import ec2_spot_request as spot
-from tests.unit.cloud import Cloud, Cut, changing, cloud
+from tests.unit.cloud import IMAGE, Cloud, Cut, changing, cloud, codes
 
 SERVER = {"project": "p", "name": "demo"}
 TROUBLES = ["UnauthorizedOperation", "RequestLimitExceeded", "InternalError"]
 ABOUT = {"type": "t3.large", "region": "us-west-2", "zones": "a, b"}
 
 
-def client(account: Cloud, service: str = "ec2") -> Any:
-    """One client for each service: making one takes longer than all its calls."""
-    if service not in account.__dict__:
-        account.__dict__[service] = account.client(service)
-    return account.__dict__[service]
-
-
 def launched(account: Cloud) -> str:
     """An instance to connect an address to."""
-    image = client(account).describe_images()["Images"][0]["ImageId"]
-    return str(client(account).run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"])
+    return str(account.client().run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"])
 
 
 def address(account: Cloud, instance: str = "", state: str = "present", check: bool = False) -> dict[str, Any]:
     """One run of ec2_elastic_ip."""
     return eip.run(
-        client(account), {**SERVER, "instance_id": instance, "tags": {"Owner": "ann"}, "state": state}, check
+        account.client(), {**SERVER, "instance_id": instance, "tags": {"Owner": "ann"}, "state": state}, check
     )
 
 
 def addresses(account: Cloud) -> list[dict[str, Any]]:
     """What the account has, asked without counting."""
     count = len(account.calls)
-    found = list(client(account).describe_addresses()["Addresses"])
+    found = list(account.client().describe_addresses()["Addresses"])
     del account.calls[count:]
     return found
 
@@ -71,7 +63,7 @@ def test_one_address_found_or_made_connected_and_given_back() -> None:
 
 def test_an_address_of_somebody_else_is_never_touched() -> None:
     with cloud() as account:
-        theirs = client(account).allocate_address(Domain="vpc")["AllocationId"]
+        theirs = account.client().allocate_address(Domain="vpc")["AllocationId"]
         address(account)
         address(account, state="absent")
         assert [one["AllocationId"] for one in addresses(account)] == [theirs]
@@ -81,15 +73,17 @@ def test_two_addresses_of_one_server_are_refused() -> None:
     with cloud() as account:
         address(account)
         tags = [{"Key": "Project", "Value": "p"}, {"Key": "Name", "Value": "demo"}]
-        client(account).allocate_address(Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}])
+        account.client().allocate_address(
+            Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}]
+        )
         with pytest.raises(eip.Refusal, match=r"2 Elastic IPs bear the tags of demo: .* Each is billed"):
             address(account)
         address(account, state="absent")
         assert not addresses(account)
 
 
-@pytest.mark.one_python
-@pytest.mark.parametrize("code", [*TROUBLES, "AddressLimitExceeded", "InvalidAllocationID.NotFound"])
+@pytest.mark.slow
+@pytest.mark.parametrize("code", codes("InvalidAllocationID.NotFound", *TROUBLES, "AddressLimitExceeded"))
 def test_every_call_for_an_address_may_fail(code: str) -> None:
     with cloud() as account:
         instance = launched(account)
@@ -113,7 +107,7 @@ def test_every_call_for_an_address_may_fail(code: str) -> None:
                     address(account, instance, "absent" if state == "present" else "present")
 
 
-@pytest.mark.one_python
+@pytest.mark.slow
 def test_a_run_for_an_address_may_be_cut_off_anywhere() -> None:
     with cloud() as account:
         instance = launched(account)
@@ -159,10 +153,10 @@ def test_the_quota_has_a_sentence() -> None:
 
 def zones(account: Cloud, *names: str, private: str = "") -> list[str]:
     """Hosted zones."""
-    route53 = client(account, "route53")
+    route53 = account.client("route53")
     made = [route53.create_hosted_zone(Name=name, CallerReference=f"{name}{n}") for n, name in enumerate(names)]
     if private:
-        vpc = client(account).describe_vpcs()["Vpcs"][0]["VpcId"]
+        vpc = account.client().describe_vpcs()["Vpcs"][0]["VpcId"]
         route53.create_hosted_zone(
             Name=private, CallerReference="x", VPC={"VPCRegion": "us-west-2", "VPCId": vpc},
             HostedZoneConfig={"PrivateZone": True},
@@ -174,13 +168,13 @@ def zones(account: Cloud, *names: str, private: str = "") -> list[str]:
 def name(account: Cloud, at: str = "203.0.113.9", check: bool = False, **more: str) -> dict[str, Any]:
     """One run of ec2_dns_record."""
     options = {**SERVER, "dns_name": "lab.example.org", "zone": "auto", "address": at, "ttl": 60, "state": "present"}
-    return dns.run(client(account, "route53"), {**options, **more}, check)
+    return dns.run(account.client("route53"), {**options, **more}, check)
 
 
 def records(account: Cloud, zone: str) -> dict[str, list[str]]:
     """What a zone has besides NS and SOA, asked without counting."""
     count = len(account.calls)
-    found = client(account, "route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    found = account.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
     del account.calls[count:]
     return {f"{r['Name']} {r['Type']}": dns.values(r) for r in found if r["Type"] not in ("NS", "SOA")}
 
@@ -240,7 +234,7 @@ def test_a_record_of_somebody_else_is_refused_and_stays(kind: str, value: str) -
         (zone,) = zones(account, "example.org")
         record = {"Name": "lab.example.org", "Type": kind, "TTL": 300, "ResourceRecords": [{"Value": value}]}
         change = {"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
-        client(account, "route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=change)
+        account.client("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=change)
         for at in ("203.0.113.9", ""):
             with pytest.raises(dns.Refusal, match=f"lab.example.org has a record of type {kind} already"):
                 name(account, at)
@@ -260,8 +254,8 @@ def test_the_name_of_another_server_is_refused() -> None:
         assert records(account, zone) == {"lab.example.org. A": ["203.0.113.9"], **OURS}
 
 
-@pytest.mark.one_python
-@pytest.mark.parametrize("code", ["AccessDenied", "Throttling", "PriorRequestNotComplete", "NoSuchHostedZone"])
+@pytest.mark.slow
+@pytest.mark.parametrize("code", codes("AccessDenied", "Throttling", "PriorRequestNotComplete", "NoSuchHostedZone"))
 def test_every_call_for_a_name_may_fail(code: str) -> None:
     with cloud() as account:
         (zone,) = zones(account, "example.org")
@@ -283,7 +277,7 @@ def test_every_call_for_a_name_may_fail(code: str) -> None:
                 assert len(records(account, zone)) == (2 if state == "present" else 0)
 
 
-@pytest.mark.one_python
+@pytest.mark.slow
 def test_a_run_for_a_name_may_be_cut_off() -> None:
     with cloud() as account:
         (zone,) = zones(account, "example.org")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import botocore.exceptions as aws
@@ -11,7 +10,9 @@ import pytest
 
 from plugins.modules import ec2_return
 from plugins.modules.ec2_project_info import EC2, Survey, belongs
-from tests.unit.cloud import Cloud, cloud
+from tests.unit.cloud import IMAGE, Cloud, cloud
+
+pytestmark = pytest.mark.slow
 
 KINDS = {
     "instances",
@@ -52,10 +53,9 @@ def furnish(account: Cloud, server: str, project: str = "nb") -> dict[str, Any]:
     group = ec2.create_security_group(
         GroupName=resource, Description="x", VpcId=vpc, TagSpecifications=spec("security-group", server, project)
     )["GroupId"]
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     kinds = ("instance", "volume", "network-interface")
     instance = ec2.run_instances(
-        ImageId=image,
+        ImageId=IMAGE,
         InstanceType="t3.micro",
         MinCount=1,
         MaxCount=1,
@@ -123,12 +123,12 @@ def furnish(account: Cloud, server: str, project: str = "nb") -> dict[str, Any]:
 
 @pytest.fixture
 def account() -> Iterator[Cloud]:
-    with cloud() as fresh:
+    with cloud(image=True) as fresh:
         yield fresh
 
 
 def survey(account: Cloud, name: str = "", project: str = "nb") -> dict[str, Any]:
-    return Survey(functools.cache(account.client), project, name).run()
+    return Survey(account.client, project, name).run()
 
 
 def counts(result: dict[str, Any]) -> dict[str, int]:
@@ -224,27 +224,26 @@ def test_what_belongs_to_no_server_any_more(account: Cloud) -> None:
 
 
 @pytest.fixture(scope="module")
-def furnished() -> Iterator[tuple[Cloud, Callable[[str], Any], list[str]]]:
+def furnished() -> Iterator[tuple[Cloud, list[str]]]:
     """An account with one server, and the calls that its survey makes. Nothing changes it, so that one is enough."""
-    with cloud() as account:
+    with cloud(image=True) as account:
         furnish(account, "demo")
         account.calm()
-        client = functools.cache(account.client)
-        Survey(client, "nb", "").run()
-        yield account, client, list(account.calls)
+        account.freeze()
+        survey(account)
+        yield account, list(account.calls)
 
 
 def with_fault(furnished: Any, number: int, code: str) -> dict[str, Any]:
-    account, client, _ = furnished
+    account, _ = furnished
     account.calm()
     account.fail_at, account.code = number, code
-    return Survey(client, "nb", "").run()
+    return survey(account)
 
 
-@pytest.mark.one_python
 def test_every_call_denied(furnished: Any) -> None:
     whole = with_fault(furnished, 0, "")
-    for number, call in enumerate(furnished[2], 1):
+    for number, call in enumerate(furnished[1], 1):
         result = with_fault(furnished, number, "UnauthorizedOperation")
         [denied] = result["denied"]
         service, _, action = denied["action"].partition(":")
@@ -257,25 +256,23 @@ def test_every_call_denied(furnished: Any) -> None:
             assert len(result["found"][kind]) == len(whole["found"][kind]), (call, kind)
 
 
-@pytest.mark.one_python
 def test_every_call_throttled(furnished: Any) -> None:
-    for number, call in enumerate(furnished[2], 1):
+    for number, call in enumerate(furnished[1], 1):
         with pytest.raises(aws.ClientError, match=f"RequestLimitExceeded.*{call}"):
             with_fault(furnished, number, "RequestLimitExceeded")
     assert with_fault(furnished, 0, "")["denied"] == []
 
 
-@pytest.mark.one_python
 def test_what_vanishes_between_two_questions(furnished: Any) -> None:
     about_one = {"GetRole", "GetInstanceProfile", "ListTagsForResource"}
-    numbers = [number for number, call in enumerate(furnished[2], 1) if call in about_one]
+    numbers = [number for number, call in enumerate(furnished[1], 1) if call in about_one]
     assert len(numbers) == 4
     for number in numbers:
         assert with_fault(furnished, number, "NoSuchEntity")["denied"] == []
 
 
 def test_what_is_not_listed_by_its_service_is_seen_by_its_tag(furnished: Any) -> None:
-    result = with_fault(furnished, furnished[2].index("DescribeVpcs") + 1, "UnauthorizedOperation")
+    result = with_fault(furnished, furnished[1].index("DescribeVpcs") + 1, "UnauthorizedOperation")
     assert result["denied"][0]["kinds"] == ["vpcs"]
     assert sorted(thing["type"] for thing in result["found"]["others"]) == ["ec2:vpc", "sns"]
 
