@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 # Says what a kernel in the right place would say; the real program is tried in the Molecule scenario.
 PROBE = """

@@ -20,6 +20,8 @@ from botocore.exceptions import ClientError
 from lab import catalog, open_data, server
 from lab.settings import ROOT
 
+pytestmark = pytest.mark.slow
+
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKz1ZA+n94Fw1Ya3R2BOCCLPnNeW1yodTNfaXN7C01X1 someone"
 
 

@@ -14,6 +14,8 @@ import yaml
 
 from lab.conda.package import Package, write, write_index
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TRANSCRIPTS = yaml.safe_load((Path(__file__).parent / "fixtures/conda_transcripts.yml").read_text())
 Answer = subprocess.CompletedProcess[str]

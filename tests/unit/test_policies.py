@@ -59,6 +59,7 @@ def test_policy_holds_what_is_used_and_nothing_else(name: str) -> None:
     assert not idle, f"In policies/{name}.json and used by nothing: {' '.join(sorted(idle))}"
 
 
+@pytest.mark.slow
 def test_every_playbook_has_its_policy() -> None:
     """A new playbook that asks AWS for something has to be in one of the lists above."""
     everything = set().union(*(held(name) for name in USED))
