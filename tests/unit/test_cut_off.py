@@ -142,6 +142,7 @@ def cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
     return int(harness.main())
 
 
+@pytest.mark.slow
 def test_a_real_run_is_killed_until_it_comes_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
