@@ -78,7 +78,7 @@ def test_a_package_is_made_once_and_takes_no_space_twice(tmp_path: Path, monkeyp
     monkeypatch.setattr(debian, "architecture", lambda: "amd64")
     made = wheel(tmp_path, "one", {"one.py": ""})
     (tmp_path / "cache").mkdir()
-    builder = Builder(tmp_path / "out", tmp_path / "cache", None, print)
+    builder = Builder(tmp_path / "out", tmp_path / "cache", None, ("3.13",), print)
     work: list[Path] = []
 
     def make(folder: Path, out: Path) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ from lab import catalog, image, instances, server, sources, wanted
 from lab.engine import EngineError
 from lab.faults import Fault, Faults
 from lab.firewall import Rule, ruleset
-from lab.settings import Settings, SettingsError, load
+from lab.settings import ROOT, Settings, SettingsError, load
 
 
 def test_settings_defaults() -> None:
@@ -270,7 +270,7 @@ def test_the_images_of_hosts_are_made_without_the_environment() -> None:
     """`make demo` makes them while it installs that."""
     done = subprocess.run(
         [sys.executable, "-S", "-m", "lab.image"],
-        cwd=image.ROOT, env={"LAB_IMAGE": "no name"}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={"LAB_IMAGE": "no name"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "lab: `no name` is not 12, 13, 13-prepared or the name of an image.\n")
 
