@@ -23,7 +23,8 @@ SAID = {
 DRAWN = {"1-plot.ipynb", "4-s3.ipynb", "5-r.ipynb"}
 SERVERS = {"native": 443, "container": 8443}
 SAMPLES = "/usr/local/share/notebook-samples"
-FOLDERS = {"native": "/srv/notebooks", "container": "/srv/notebooks-container/work"}
+# On the disk for data, which the server of these tests has.
+FOLDERS = {"native": "/data/notebooks", "container": "/data/notebooks-container/work"}
 
 
 def client(server: Site, name: str) -> notebooks.Client:
@@ -103,7 +104,8 @@ def apply(server: Site) -> Callable[..., Run]:
     """Apply the role alone, with the settings of the whole run."""
 
     def run(*arguments: str) -> Run:
-        command = ["-i", "inventory/lab.yml", "-e", f"state_dir={server.state}", "-b", "-m", "include_role"]
+        state = ["-e", f"state_dir={server.state}", *server.settings]
+        command = ["-i", "inventory/lab.yml", *state, "-b", "-m", "include_role"]
         return play(
             ROOT,
             server.server,
