@@ -140,7 +140,16 @@ def mysql_found(state: dict[str, str], take_over: bool) -> bool:
     """Whether a server was here before this role: it is there and nothing of the role's is, or a note says so."""
     if take_over or not state:
         return False
-    return bool(state["found"] or (state["version"] and "/sbin/notebook-mysql-dump" not in state["files"]))
+    return bool(state["found"] or somebodys(state))
+
+
+def somebodys(state: dict[str, str]) -> bool:
+    """Whether a server is there that somebody uses, and nothing of the role's.
+
+    One that comes with an image, stopped, not started at boot and without a database, is nobody's.
+    """
+    used = state["active"] == "active" or state["enabled"] == "enabled" or state["data_used"]
+    return bool(state["version"] and used and "/sbin/notebook-mysql-dump" not in state["files"])
 
 
 def mysql_note(state: dict[str, str]) -> str:
@@ -536,8 +545,7 @@ def place_problems(asked: dict[str, Any], state: dict[str, str], on: str) -> lis
             f"{on} has no data in {wanted}, where its {state['flavor']} keeps them; is its disk mounted? Or bring them back."
         ]
     # Of a server that was here before, accounts without databases are worth as much.
-    fresh = state["version"] and "/sbin/notebook-mysql-dump" not in state["files"]
-    if wanted != now and (state["data_used"] or fresh) and not asked["found"]:
+    if wanted != now and (state["data_used"] or somebodys(state)) and not asked["found"]:
         return [
             f"{on} has its data in {now} ({(state['data_used'] or now + '/mysql').splitlines()[0]}, for instance)"
             f" and mysql_data_dir says {wanted};"

@@ -453,6 +453,12 @@ def test_a_server_that_was_here_before_is_known() -> None:
     assert mysql.mysql_found(installed(files=""), False)
     assert mysql.mysql_found(installed(found="# This server"), False), "in later runs too"
     assert not mysql.mysql_found(installed(found="# This server"), True)
+    assert mysql.mysql_found(installed(files="", active="inactive", enabled="enabled"), False), "stopped for a while"
+    assert mysql.mysql_found(installed(files="", active="inactive", data_used="/var/lib/mysql/shop"), False)
+    # As an image brings it: nobody uses it, and its data directory may be another.
+    nobodys = installed(files="", active="inactive", enabled="disabled")
+    assert not mysql.mysql_found(nobodys, False)
+    assert mysql.mysql_host_problems(asked(data_dir="/data/mysql"), nobodys, {}, "h") == []
     # Its timer alone says nothing.
     assert mysql.mysql_found(installed(files="644 root 0 /etc/systemd/system/notebook-mysql-dump.timer"), False)
 
