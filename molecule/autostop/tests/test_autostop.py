@@ -313,11 +313,8 @@ def test_input_in_a_terminal_of_jupyterlab_counts(quick: Any, jupyter: Jupyter) 
     terminal = jupyter.connect(f"/terminals/websocket/{answer.json()['name']}")
     try:
         begin(quick, idle_s=600)
-        look(quick)
-        # Linux keeps the time of an input to 8 seconds; until then it could be that of what was before.
-        time.sleep(9)
-        found = look(quick)
-        assert found["activity"] < found["at"] - 8
+        # The shell has started, and nobody was seen for longer than the 8 seconds to which Linux keeps the time of an input.
+        assert wait_for(lambda: (found := look(quick))["activity"] < found["at"] - 8)
         typed = time.time()
         terminal.send(json.dumps(["stdin", "#"]))
         assert wait_for(lambda: look(quick)["activity"] >= typed - 8)
