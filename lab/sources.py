@@ -110,7 +110,7 @@ def make_conda(settings: Settings) -> None:
 
 def pythons(settings: Settings) -> list[str]:
     """Return which Pythons the channel is to have: one is for Debian 12 only, and takes a third of the work."""
-    if settings.image or "12" in settings.releases:
+    if {settings.image} - {None, "13", "13-prepared"} or "12" in settings.releases:
         return []
     return ["--python=3.11", "--python=3.13"]
 
