@@ -130,12 +130,12 @@ def lint(ansible: list[str] | None = None) -> list[Part]:
 def images() -> list[Part]:
     """Return what builds the images that other parts need."""
     bare = [image("13"), image("12")]
-    return [*bare, image("13-prepared", needs=("image:13",))]
+    return [*bare, image("13-prepared", budget=90, needs=("image:13",))]
 
 
-def image(name: str, **more: Any) -> Part:
+def image(name: str, budget: int = 60, **more: Any) -> Part:
     """Return a part that builds the image of a host."""
-    return Part(f"image:{name}", [[PYTHON, "-m", "lab", "image", name]], counts=False, budget=60, **more)
+    return Part(f"image:{name}", [[PYTHON, "-m", "lab", "image", name]], counts=False, budget=budget, **more)
 
 
 def all_parts() -> list[Part]:
@@ -164,7 +164,7 @@ def all_parts() -> list[Part]:
         life(1, files[:half], "life:5057:198.19.64.0/24", slice=1, budget=800),
         life(2, files[half:], "later:5058:198.19.65.0/24", slice=2, budget=800),
         molecule("cut_off", 350, slice=3),
-        molecule("autostop", 200, "13-prepared", slice=3, cores=0, programs=("chromium",)),
+        molecule("autostop", 200, "13-prepared", slice=3, programs=("chromium", "certutil")),
         molecule("somebody_here", 300, slice=3),
         molecule("debian12", 600, "12", "13", slice=4),
         molecule("notebook_container", 300, "13-prepared", slice=4),
