@@ -232,7 +232,7 @@ def test_strangers_see_nothing(server: Server, path: str) -> None:
 
 
 def test_only_declared_kernels_show(host: Any, server: Server, session: requests.Session, kernel: None) -> None:
-    declared = set(host.file(Path(KERNEL).parent).listdir())
+    declared = set(host.file(str(Path(KERNEL).parent)).listdir())
     assert "probe" in declared
     assert set(session.get(f"{server.url}/api/kernelspecs", timeout=20).json()["kernelspecs"]) == declared
 
