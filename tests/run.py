@@ -37,6 +37,7 @@ LOOK = 5  # seconds between two looks at the CPU seconds of containers
 DEADLINE = 85 * 60  # seconds after which what still runs is ended
 TAIL = 40  # lines of the log of a part that failed
 REASON = 700  # characters of the reason why a test failed
+PATIENCE = 60  # seconds that a part has to end by itself
 OVER = 1.25  # times the budget that is named at the end: machines differ
 
 
@@ -172,11 +173,11 @@ def clean_up(part: Part, environment: dict[str, str]) -> None:
             )
 
 
-def end(running: list[Part], environment: dict[str, str], patience: float = 60) -> None:
+def end(running: list[Part], environment: dict[str, str]) -> None:
     """End parts, first kindly, and remove what they would leave behind."""
     for part in running:
         stop(part, signal.SIGINT)
-    until = time.monotonic() + patience
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until and any(part.process and cpu.reap(part.process)[0] is None for part in running):
         time.sleep(0.2)
     for part in running:

@@ -112,8 +112,9 @@ def test_nothing_run_is_not_success() -> None:
 
 
 def test_at_the_deadline_what_runs_is_ended_and_what_waits_is_not_forgotten(
-    reports: Path, capsys: pytest.CaptureFixture[str]
+    reports: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(run, "PATIENCE", 1)  # where SIGINT is ignored, as in the background of a shell
     some = [
         Part("done", [["true"]], budget=9),
         Part(
