@@ -40,7 +40,7 @@ class Row:
 
 ROWS = {
     "no credentials": Row(
-        "No AWS credentials were found (Unable to locate credentials): run `aws configure` (or `aws sso login`, or set "
+        "No AWS credentials were found (Unable to locate credentials): run `aws configure` (or `aws login`, `aws sso login`, or set "
         "ec2_provision_profile) to use your AWS account, or `make demo` to try everything on this machine without one.",
         keys={"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
     ),
