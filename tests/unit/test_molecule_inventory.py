@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 SCRIPT = Path(__file__).parents[2] / "molecule/shared/inventory.py"
 
@@ -63,3 +64,16 @@ def test_a_scenario_may_need_no_host(tmp_path: Path) -> None:
     (tmp_path / "inventory.yml").write_text("all: {hosts: {localhost: {}}}\n")
     done = run(tmp_path, None)
     assert json.loads(done.stdout) == {}
+
+
+def test_no_side_effect_is_passed_over() -> None:
+    """Molecule says "Missing playbook" and goes on where the configuration names none, whatever the sequence names."""
+    root = Path(__file__).parents[2]
+    config = yaml.safe_load((root / ".config/molecule/config.yml").read_text())
+    assert "side_effect" in config["ansible"]["playbooks"]
+    for scenario in root.glob("molecule/*/molecule.yml"):
+        own = yaml.safe_load(scenario.read_text()) or {}
+        for step in own.get("scenario", {}).get("test_sequence", []):
+            action, _, playbook = step.partition(" ")
+            assert (scenario.parent / playbook).is_file() == bool(playbook), (scenario, step)
+            assert not playbook or action == "side_effect"
