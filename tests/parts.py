@@ -173,8 +173,8 @@ def all_parts() -> list[Part]:
         molecule("mysql_upgrade", 320, slice=7),
         molecule("postgres_upgrade", 350, "12", "13", slice=7),
         pytest("unit:rest", "tests/unit", *side_by_side, **rest, slice=8, cores=2, budget=100),
-        pytest("refusals:rest", "tests/refusals", *side_by_side, **rest, slice=8, cores=2, budget=150),
-        pytest("policies:rest", "tests/policies", **rest, slice=8, budget=80),
+        pytest("refusals:rest", "tests/refusals", *side_by_side, **rest, slice=9, cores=2, budget=150),
+        pytest("policies:rest", "tests/policies", **rest, slice=9, budget=80),
     ]
 
 
