@@ -158,8 +158,6 @@ def all_parts() -> list[Part]:
         molecule("jupyter_tls", 220),
         molecule("ec2_provision", 200),
         pytest("refusals", "tests/refusals", *side_by_side, **gate, cores=2, budget=150),
-        pytest("policies", "tests/policies", **gate, budget=80),
-        Part("pythons", [["scripts/pythons"]], cores=2, budget=90),
         # CI takes one of these slices in turn.
         life(1, files[:half], "life:5057:198.19.64.0/24", slice=1, budget=800),
         life(2, files[half:], "later:5058:198.19.65.0/24", slice=2, budget=800),
@@ -174,6 +172,8 @@ def all_parts() -> list[Part]:
         molecule("postgres_upgrade", 350, "12", "13", slice=7),
         pytest("unit:rest", "tests/unit", *side_by_side, **rest, slice=8, cores=2, budget=100),
         pytest("refusals:rest", "tests/refusals", *side_by_side, **rest, slice=9, cores=2, budget=150),
+        Part("pythons", [["scripts/pythons"]], slice=8, cores=2, budget=90),
+        pytest("policies", "tests/policies", **gate, slice=10, budget=250),
         pytest("policies:rest", "tests/policies", **rest, slice=9, budget=80),
     ]
 
