@@ -27,9 +27,8 @@ class CallbackModule(Default):  # type: ignore[misc]
 
     def v2_runner_retry(self, result: Any) -> None:
         """Say that it is not there yet."""
-        # Until ansible-core 2.19 these are private in the result.
-        said = result.result if hasattr(result, "result") else result._result
-        task = result.task if hasattr(result, "task") else result._task
+        said = result.result
+        task = result.task
         again = said["retries"] - said["attempts"]
         text = f"  ... not yet: [{self.host_label(result)}] {task.get_name()} (asks again, at most {again} times)"
         if self._run_is_verbose(result, verbosity=2):

@@ -27,9 +27,8 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Print what a debug task says."""
-        # Until ansible-core 2.19 these are private in the result.
-        task = result.task if hasattr(result, "task") else result._task
-        said = (result.result if hasattr(result, "result") else result._result).get("msg")
+        task = result.task
+        said = result.result.get("msg")
         if task.action in ("debug", "ansible.builtin.debug", "ansible.legacy.debug") and said is not None:
             print(said if isinstance(said, str) else json.dumps(said, indent=2), flush=True)
 
@@ -42,6 +41,6 @@ class CallbackModule(CallbackBase):
         self._fault(result, "unreachable")
 
     def _fault(self, result: Any, otherwise: str) -> None:
-        said = result.result if hasattr(result, "result") else result._result
-        host = (result.host if hasattr(result, "host") else result._host).get_name()
+        said = result.result
+        host = result.host.get_name()
         print(f"{host}: {said.get('msg', otherwise)}", file=sys.stderr, flush=True)

@@ -154,8 +154,7 @@ class CallbackModule(CallbackBase):
         self.progress.start(self._role(task), task.get_name())
 
     def _heard(self, result: Any) -> None:
-        # Until ansible-core 2.19 the task is private in the result.
-        task = result.task if hasattr(result, "task") else result._task
+        task = result.task
         self.progress.result(self._role(task), str(task._uuid), result.is_changed())
 
     def v2_runner_on_ok(self, result: Any) -> None:

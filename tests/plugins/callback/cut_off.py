@@ -178,7 +178,6 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Note whether the task changed something on any host."""
-        # Until ansible-core 2.19 the task is private in the result.
-        task = result.task if hasattr(result, "task") else result._task
+        task = result.task
         with self.lock:
             self.places.result(self._name(task), result.is_changed())

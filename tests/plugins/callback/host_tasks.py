@@ -84,21 +84,16 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Note what it did."""
-        task = self._task(result)
+        task = result.task
         self._result(result, "host" if touches_host(task.action, task.delegate_to) else "controller")
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         """Note that it did nothing, which takes time too."""
         self._result(result, "skipped")
 
-    @staticmethod
-    def _task(result: Any) -> Any:
-        # Until ansible-core 2.19 the task is private in the result.
-        return result.task if hasattr(result, "task") else result._task
-
     def _result(self, result: Any, where: str) -> None:
-        task = self._task(result)
-        values = result.result if hasattr(result, "result") else result._result
+        task = result.task
+        values = result.result
         row = {
             "task": task.get_name(),
             "where": where,
